@@ -1,0 +1,124 @@
+# Regatta. `make` alone lists the targets. Every target that needs the environment makes it first, once, from the locks.
+# Variables on the command line reach the commands' environment: make sweep REGATTA_DATA=/data MLFLOW_PORT=5001
+
+CONFIG   := configs/sweeps/digits.yaml
+TRIALS   :=
+WORKERS  :=
+EXECUTOR :=
+LANES    :=
+SET      :=
+FRESH    :=
+STUDY    := $(basename $(notdir $(CONFIG)))
+SERVICES :=
+ARGS     :=
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down \
+	setup test smoke check lint types imports format lock clean clean-all
+
+# A machine with a working NVIDIA GPU gets TensorFlow's CUDA build; the question costs a process only where a driver is.
+DEVICE  := $(if $(wildcard /dev/nvidiactl /dev/dxg),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu),cpu)
+RUNTIME := .venv/.runtime-$(DEVICE)
+DEV     := .venv/.dev-$(DEVICE)
+VENV_PY := .venv/bin/python
+REGATTA := .venv/bin/regatta
+COMPOSE  = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+# The first Python that Regatta supports; `make PYTHON=…` overrides. Trying it is the only test: a shim may be empty.
+PYTHON   = $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
+
+SWEEP_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers $(WORKERS)) \
+	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(LANES),--lanes $(LANES)) \
+	$(foreach item,$(SET),--set '$(item)') $(if $(FRESH),--fresh) $(ARGS)
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# ------------------------------------------------------------------------------------------------------------- product
+sweep: $(RUNTIME)  ## run a sweep: CONFIG=configs/sweeps/digits.yaml TRIALS=n WORKERS=n EXECUTOR=processes LANES=n SET="path=value …" FRESH=1 ARGS=…
+	@$(REGATTA) sweep $(CONFIG) $(SWEEP_FLAGS) || { code=$$?; [ $$code -eq 4 ] || exit $$code; }  # 4: the champion kept its place
+
+train: $(RUNTIME)  ## train one model: CONFIG=…, or a recorded run again: ARGS="--run RUN_ID"
+	@$(REGATTA) train $(if $(findstring --run,$(ARGS)),,$(CONFIG)) $(foreach item,$(SET),--set '$(item)') $(ARGS)
+
+promote: $(RUNTIME)  ## judge the best trial of STUDY on the sealed test set and register it
+	@$(REGATTA) promote $(STUDY) $(ARGS)
+
+report: $(RUNTIME)  ## write the HTML report of STUDY
+	@$(REGATTA) report $(STUDY) $(ARGS)
+
+reconcile: $(RUNTIME)  ## close what a crash left open, and prove that all records agree
+	@$(REGATTA) reconcile $(ARGS)
+
+sync: $(RUNTIME)  ## send what the journals hold and MLflow has not got yet
+	@$(REGATTA) sync $(ARGS)
+
+ui: $(RUNTIME)  ## print the MLflow address of the newest sweep
+	@$(REGATTA) ui $(ARGS)
+
+predict: $(RUNTIME)  ## send a real sample to the served champion and print the answer
+	@$(VENV_PY) -m services.model_server.ask $(ARGS)
+
+# ------------------------------------------------------------------------------------------------------------ services
+up-local: $(RUNTIME)  ## start MLflow and the model server on this machine, without containers (SERVICES=tracking_server for one)
+	@$(VENV_PY) -m services.local up $(SERVICES) $(ARGS)
+
+down-local: $(RUNTIME)  ## stop what up-local started
+	@$(VENV_PY) -m services.local down $(SERVICES) $(ARGS)
+
+status-local: $(RUNTIME)  ## say which local services run, and where
+	@$(VENV_PY) -m services.local status $(SERVICES) $(ARGS)
+
+up:  ## start MLflow and the model server in containers
+	@$(COMPOSE) up --build --detach $(SERVICES) $(ARGS)
+
+down:  ## stop the containers; their volumes stay
+	@$(COMPOSE) down $(ARGS)
+
+# --------------------------------------------------------------------------------------------------------- development
+setup: $(RUNTIME)  ## make the environment, and nothing else
+	@:
+
+test: $(DEV)  ## run the tests (ARGS="-k sweep" for some of them, ARGS="-m soak" for the long ones)
+	@$(VENV_PY) -m pytest $(ARGS)
+
+smoke: $(DEV)  ## run only the tests that start real servers, databases and browsers
+	@$(VENV_PY) -m pytest -m end_to_end $(ARGS)
+
+check: lint types imports test  ## lint, types, import floors, tests: what CI runs
+
+lint: $(DEV)  ## ruff: rules and layout
+	@$(VENV_PY) -m ruff check && $(VENV_PY) -m ruff format --check
+
+types: $(DEV)  ## mypy, strict
+	@$(VENV_PY) -m mypy
+
+imports: $(DEV)  ## import-linter: the floors and doors of pyproject.toml
+	@.venv/bin/lint-imports
+
+format: $(DEV)  ## let ruff repair and lay out the code (the only target that edits files)
+	@$(VENV_PY) -m ruff check --fix; $(VENV_PY) -m ruff format
+
+lock: $(RUNTIME)  ## compile requirements/*.txt from pyproject.toml anew (ARGS=--upgrade for newest versions)
+	@$(VENV_PY) requirements/lock.py $(ARGS)
+
+clean:  ## stop local services and remove caches; results and the environment stay
+	@if [ -x $(VENV_PY) ]; then $(VENV_PY) -m services.local down; fi
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build .regatta/models .regatta/data
+	@find pipelines services tests requirements -name __pycache__ -prune -exec rm -rf {} +
+
+clean-all: clean  ## clean, and remove .venv and everything under .regatta: studies, MLflow's records, models
+	@rm -rf .venv .regatta regatta.egg-info
+
+# --------------------------------------------------------------------------------------------------------- environment
+.venv/.runtime-%: requirements/%.txt requirements/uv.txt requirements/install.py
+	@$(call install,runtime,$*)
+
+.venv/.dev-%: requirements/dev.txt .venv/.runtime-%
+	@$(call install,dev,$*)
+
+install = python="$(PYTHON)"; if [ -z "$$python" ]; then \
+	echo "Regatta needs Python 3.11, 3.12 or 3.13, and found none ($$(python3 --version 2>&1 || true)). Install one, or name it: make PYTHON=/path/to/python3.12 …" >&2; exit 2; fi; \
+	"$$python" requirements/install.py $(1) $(2)

@@ -1,0 +1,1 @@
+"""Regatta's pipelines: from a search space to a registered champion."""

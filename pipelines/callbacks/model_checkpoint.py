@@ -1,0 +1,84 @@
+"""ModelCheckpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from string import Formatter
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from pipelines.callbacks.base import MonitoringSpec
+
+if TYPE_CHECKING:
+    import keras
+
+WEIGHTS_SUFFIX = ".weights.h5"
+
+
+class ModelCheckpoint(MonitoringSpec):
+    """Saves the model while it trains, by a path template, as artifacts of the trial's run.
+
+    Regatta keeps the best epoch's checkpoint of every trial without this callback.
+    """
+
+    name: Literal["model_checkpoint"] = "model_checkpoint"
+    filepath: str = "{epoch:02d}-{val_loss:.2f}.keras"
+    """Where, inside the trial's folder; may use `{epoch}` (from 1, as Keras counts here) and any metric. Ends in
+    `.keras`, or in `.weights.h5` with `save_weights_only`."""
+    save_best_only: bool = False
+    """Save only when the monitored metric is the best so far."""
+    save_weights_only: bool = False
+    """Save weights without the model around them."""
+    save_freq: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    """`epoch`, or a number of batches."""
+    initial_value_threshold: float | None = None
+    """With `save_best_only`: the value that the first save must beat."""
+
+    @field_validator("filepath")
+    @classmethod
+    def _a_template_within_the_folder(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if not value or path.is_absolute() or ".." in path.parts:
+            raise ValueError("must be a path inside the trial's folder, such as '{epoch:02d}-{val_loss:.2f}.keras'")
+        try:
+            placeholders(value)
+        except ValueError as error:
+            raise ValueError(f"is no path template: {error}; write '{{epoch:02d}}' or '{{val_loss:.2f}}'") from None
+        return value
+
+    @model_validator(mode="after")
+    def _suffix_fits(self, info: ValidationInfo) -> ModelCheckpoint:
+        suffix = WEIGHTS_SUFFIX if self.save_weights_only else ".keras"
+        if not self.filepath.endswith(suffix):
+            raise ValueError(
+                f"filepath must end in '{suffix}' with save_weights_only: {str(self.save_weights_only).lower()}, "
+                f"got {self.filepath!r}"
+            )
+        return self
+
+    def watched_metrics(self) -> tuple[str, ...]:
+        """The monitored metric where only the best is saved, and those that the path names."""
+        named = tuple(name for name in placeholders(self.filepath) if name != "epoch")
+        return (self.monitor, *named) if self.save_best_only else named
+
+    def build(self, folder: Path) -> keras.callbacks.Callback:
+        """The Keras callback; it writes below `folder`."""
+        import keras  # heavy, and not needed to read a recipe
+
+        arguments = self.model_dump(exclude={"name", "filepath"})
+        target = folder / self.filepath
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return keras.callbacks.ModelCheckpoint(str(target), **arguments)
+
+
+def placeholders(template: str) -> list[str]:
+    """The names in braces of a path template.
+
+    Raises:
+        ValueError: The braces do not match, or a name is missing.
+    """
+    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    if any(not name.isidentifier() for name in names):
+        raise ValueError("every brace needs a name such as epoch or val_loss")
+    return names

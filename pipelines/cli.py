@@ -1,0 +1,246 @@
+"""The command line: arguments, output, exit codes. Everything it calls is imported when it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.errors import (
+    ConfigError,
+    DataError,
+    HomeError,
+    Mistake,
+    NothingToPromote,
+    PromotionRefused,
+    RegattaError,
+    ServiceError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, WRONG_CALL, NO_TRIAL, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_EXIT_CODES: dict[type[RegattaError], int] = {
+    ConfigError: WRONG_CALL,
+    DataError: WRONG_CALL,
+    HomeError: WRONG_CALL,
+    ServiceError: WRONG_CALL,
+    NothingToPromote: NO_TRIAL,
+    PromotionRefused: REFUSED,
+}
+
+app = typer.Typer(
+    name="regatta",
+    help="Hyperparameter sweeps for tf.keras, a true record of them in MLflow, and the champion served.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="The recipe, a YAML file.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Set one value of the recipe; may be repeated.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to standard output, all else to standard error.")
+]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The name of a registered model, which is its study's.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study that was run here.")]
+
+
+@app.command()
+def sweep(
+    config: Recipe,
+    trials: Annotated[int | None, typer.Option(help="Trials that end complete or pruned.")] = None,
+    settings: Settings = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="inline|processes|ray|docker", help="Where trials run.")
+    ] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N|auto", help="Workers at once.")] = None,
+    lanes: Annotated[str | None, typer.Option(metavar="N|auto|off", help="Trials at once in one program.")] = None,
+    no_promote: Annotated[bool, typer.Option("--no-promote", help="Leave the champion alone.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the space, some trials, the budget; run nothing.")
+    ] = False,
+    as_json: Json = False,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on with this study, or begin a new one.")] = True,
+) -> None:
+    """Run a sweep: train trials, record them, promote the best."""
+    from pipelines.recipes import read_recipe
+
+    chosen = [*(settings or [])]
+    chosen += [f"budget.trials={trials}"] if trials is not None else []
+    chosen += [f"execution.executor={executor}"] if executor else []
+    chosen += [f"execution.workers={workers}"] if workers else []
+    chosen += [f"execution.lanes={lanes}"] if lanes else []
+    recipe = read_recipe(config, chosen)
+    if dry_run:
+        from pipelines.preview import preview, preview_json
+
+        if as_json:
+            _print_json(preview_json(recipe))
+        else:
+            preview(recipe, _console(stderr=False))
+        return
+    from pipelines.launch import run_sweep
+
+    console = _console(stderr=as_json)
+    summary = run_sweep(recipe, console=console, fresh=not resume, promote=not no_promote)
+    from pipelines.summary import show_summary
+
+    show_summary(summary, console, command=f"regatta sweep {config}")
+    if as_json:
+        _print_json(summary.to_json())
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if summary.best is None:
+        raise typer.Exit(NO_TRIAL)
+    if summary.promoted is not None and not summary.promoted.decision.promoted:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def promote(study: StudyName, as_json: Json = False) -> None:
+    """Judge the best trial of a study on the sealed test part, and make it the champion where it is better."""
+    from pipelines.verbs import promote_study
+
+    promoted = promote_study(study)
+    if as_json:
+        _print_json({"registered": promoted.registered(), "reason": promoted.decision.reason})
+    else:
+        print(promoted.sentence())
+    if not promoted.decision.promoted:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def history(name: ModelName) -> None:
+    """Tell which versions of a model there are, which is the champion, and why."""
+    from pipelines.verbs import model_history
+
+    for line in model_history(name):
+        print(line)
+
+
+@app.command()
+def rollback(
+    name: ModelName,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="A version; the one before the champion if left out.")
+    ] = None,
+) -> None:
+    """Give the champion's place back to an earlier version."""
+    from pipelines.verbs import roll_back
+
+    print(roll_back(name, to))
+
+
+@app.command()
+def reconcile() -> None:
+    """Close what a crash left open, and deliver what the server has missed."""
+    _mend("reconcile")
+
+
+@app.command()
+def sync() -> None:
+    """Deliver every journal to the tracking server."""
+    _mend("sync")
+
+
+@app.command()
+def report(study: StudyName) -> None:
+    """Write the HTML report of a study and print where it is."""
+    from pipelines.verbs import report_study
+
+    print(report_study(study))
+
+
+@app.command()
+def ui() -> None:
+    """Print the address in MLflow that shows the newest sweep: all its trials, best first, curves overlaid."""
+    from pipelines.verbs import newest_address
+
+    print(newest_address())
+
+
+@app.command("list")
+def list_kinds(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="A room, such as optimizers; all of them if left out.")
+    ] = None,
+) -> None:
+    """List what a recipe can name, with every parameter, its default and its limits."""
+    from pipelines.catalogue import parameters_of, rooms, summary_of
+    from pipelines.mistakes import did_you_mean
+
+    found = rooms()
+    if kind is not None and kind not in found:
+        known = ", ".join(found)
+        raise ConfigError(
+            "list", [Mistake("KIND", f"there is no '{kind}'{did_you_mean(kind, found)}; there are {known}")]
+        )
+    for room, kinds in found.items():
+        if kind not in (None, room):
+            continue
+        print(f"{room}:" if kind is None else "", end="" if kind else "\n")
+        for name, spec in kinds.items():
+            print(f"  {name:<24} {summary_of(spec)}".rstrip())
+            for parameter, default, what in parameters_of(spec) if kind is not None else ():
+                print(f"      {parameter:<24} {default:<28} {what}".rstrip())
+
+
+def _mend(verb: str) -> None:
+    from pipelines.verbs import mend
+
+    lines, whole = mend(verb)
+    for line in lines:
+        print(line)
+    if not whole:
+        raise typer.Exit(FAILED)
+
+
+def main() -> None:
+    """Runs the command line; a problem that a person can do something about is one message, without a traceback."""
+    sys.exit(run(app))
+
+
+def run(command: Callable[..., Any]) -> int:
+    """Runs a typer application and returns its exit code."""
+    try:
+        code = command(standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except typer.Exit as end:
+        return int(end.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("\nInterrupted. The same command goes on where this one stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except RegattaError as error:
+        print(error, file=sys.stderr)
+        return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), FAILED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if not hasattr(error, "show"):
+            raise
+        error.show()  # typer's word for a wrong call, which names the option and shows the usage
+        return WRONG_CALL
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    # a log has no edge to wrap at
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value))

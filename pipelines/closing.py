@@ -1,0 +1,246 @@
+"""The parent run of a sweep, from its beginning to its end: deliver, promote, report, close, sum up."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import SweepConfig
+from pipelines.datasets.prepared import PreparedData
+from pipelines.errors import NothingToPromote, RegattaError
+from pipelines.facts import StudyFacts
+from pipelines.history import gather
+from pipelines.home import StudyFolder
+from pipelines.promote import Promoted, best_trial
+from pipelines.records import StudyHistory, TrialHistory
+from pipelines.report import write_report
+from pipelines.study import Counts, Study
+from pipelines.sweep import Outcome
+from pipelines.tracking.addresses import sweep_address
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.run import Run
+from pipelines.tracking.sender import Sender
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STALLED_S = 60.0
+"""How long the end of a sweep waits for a server that takes nothing; the journal keeps it all either way."""
+_NEVER_REACHED_S = 30.0
+"""The same for a server that was never there; the local one needs some seconds to start."""
+_TAG_BYTES = 7900
+"""MLflow cuts longer tags."""
+
+Promote = Callable[[TrialHistory, StudyFolder, str, str], Promoted]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a sweep came to.
+
+    Attributes:
+        not_promoted: Why the best trial was not even judged, or None.
+        problem: Why the record is not all in MLflow, or None.
+        address: Of the sweep in MLflow's web page, or None where there is none.
+    """
+
+    history: StudyHistory
+    server: str
+    experiment_id: str | None
+    parent_run_id: str | None
+    counts: Counts
+    best: TrialHistory | None
+    promoted: Promoted | None
+    not_promoted: str | None
+    seconds: float
+    written: int
+    delivered: int
+    problem: str | None
+    interrupted: bool
+    address: str | None
+    report: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary of `sweep --json`."""
+        best, promoted, counts = self.best, self.promoted, self.counts
+        return {
+            "study": self.history.study,
+            "experiment_id": self.experiment_id,
+            "parent_run_id": self.parent_run_id,
+            "trials": {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed},
+            "best": best
+            and {
+                "trial": best.number,
+                "run_id": best.run_id,
+                "epoch": best.best_epoch,
+                "value": best.value,
+                "params": dict(best.params),
+            },
+            "registered": promoted and promoted.registered(),
+            "seconds": round(self.seconds, 3),
+            "journal": {"written": self.written, "delivered": self.delivered},
+        }
+
+
+class Closing:
+    """Begins the parent run, and brings a sweep to its end."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        folder: StudyFolder,
+        facts: StudyFacts,
+        server: str,
+        journal: Journal,
+        sender: Sender,
+        study: Study,
+        console: Console,
+    ) -> None:
+        """Takes the open rooms of a sweep."""
+        self._config, self._folder, self._facts, self._server = config, folder, facts, server
+        self._journal, self._sender, self._study, self._console = journal, sender, study, console
+        self._parent = Run(journal, facts.uid)
+
+    def begin_parent(self, data: PreparedData) -> None:
+        """Begins the parent run, or takes it up again."""
+        config = self._config
+        recipe = json.dumps(config.model_dump(mode="json"))
+        self._parent.begin(
+            config.study,
+            f"{config.study} sweep",
+            tags={
+                **run_tags(self._facts.uid, data),
+                "regatta.kind": "sweep",
+                **({"regatta.recipe": recipe} if len(recipe) <= _TAG_BYTES else {}),
+            },
+            params={
+                "objective": config.objective.metric,
+                "direction": config.objective.sense,
+                "sampler": config.sampler.name,
+                "pruner": config.pruner.name,
+            },
+        )
+
+    def close(self, outcome: Outcome, begun: float, promote: Promote | None) -> Summary:
+        """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""
+        arrived = self._flush()
+        history = self._history(time.monotonic() - begun, None)
+        best = best_trial(history.trials, history.direction)
+        promoted, refused = None, None
+        if promote is not None and best is not None and not outcome.interrupted:
+            try:
+                promoted = self._promote(promote, best, arrived=arrived)
+            except RegattaError as error:
+                refused = str(error)
+        history = self._history(time.monotonic() - begun, promoted)
+        write_report(history, self._folder.report)
+        self._close_parent(history, best, promoted, interrupted=outcome.interrupted)
+        if arrived:
+            self._flush()
+        return Summary(
+            history=history,
+            server=self._server,
+            experiment_id=self._sender.experiment_id(self._config.study),
+            parent_run_id=self._sender.run_id(self._facts.uid),
+            counts=outcome.counts,
+            best=best,
+            promoted=promoted,
+            not_promoted=refused,
+            seconds=time.monotonic() - begun,
+            written=self._journal.written,
+            delivered=self._sender.delivered,
+            problem=self._sender.problem or next(iter(self._sender.refused), None),
+            interrupted=outcome.interrupted,
+            address=history.links.get("MLflow"),
+            report=self._folder.report,
+        )
+
+    def _promote(self, promote: Promote, best: TrialHistory, *, arrived: bool) -> Promoted:
+        experiment_id = self._sender.experiment_id(self._config.study)
+        if not arrived or experiment_id is None:
+            raise NothingToPromote(
+                f"not judged: the MLflow server at {self._server} has not taken the runs. When it is back: regatta "
+                f"sync, then regatta promote {self._config.study}"
+            )
+        with self._console.status("judging the best trial on the sealed test part"):
+            return promote(best, self._folder, self._server, experiment_id)
+
+    def _history(self, seconds: float, promoted: Promoted | None) -> StudyHistory:
+        experiment_id, parent = self._sender.experiment_id(self._config.study), self._sender.run_id(self._facts.uid)
+        objective = self._config.objective
+        links: dict[str, str] = {}
+        if experiment_id and parent:
+            address = sweep_address(self._server, experiment_id, parent, objective.metric, objective.sense)
+            links = {"MLflow": address} if address else {}
+        return gather(
+            self._folder,
+            self._config,
+            self._sender.run_id,
+            importances=self._study.importances(),
+            champion=promoted.as_champion() if promoted else None,
+            links=links,
+            seconds=seconds,
+        )
+
+    def _flush(self) -> bool:
+        """Waits for the journal to arrive, for as long as it moves; False where it does not."""
+        sender, patience, before, told = self._sender, 0.0, -1, False
+        while not sender.flush(self._journal.written, 0.5):
+            if sender.delivered != before:
+                before, patience = sender.delivered, time.monotonic() + _STALLED_S
+            if sender.problem and not told:
+                told = True
+                self._console.print(
+                    f"Waiting for the MLflow server at {self._server}: {self._journal.written - before} entries to "
+                    f"deliver. They are safe in the journal.",
+                    style="yellow",
+                    highlight=False,
+                )
+            if time.monotonic() > patience or sender.never_reached(_NEVER_REACHED_S):
+                return False
+        return True
+
+    def _close_parent(
+        self, history: StudyHistory, best: TrialHistory | None, promoted: Promoted | None, *, interrupted: bool
+    ) -> None:
+        tags = {"mlflow.note.content": describe(history, best)}
+        metrics: dict[str, float] = {}
+        if best is not None and best.value is not None:
+            metrics = {f"best.{history.metric}": best.value, "best.trial": float(best.number)}
+        if promoted is not None:
+            metrics |= promoted.scores.to_json()
+            tags["regatta.decision"] = promoted.decision.reason
+        self._parent.log(metrics, tags=tags)
+        self._parent.keep(self._folder.report)
+        self._parent.end("KILLED" if interrupted else "FINISHED")
+
+
+def run_tags(uid: str, data: PreparedData) -> dict[str, str]:
+    """What every run of a sweep is tagged with."""
+    return {
+        "regatta.study_uid": uid,
+        "regatta.dataset_sha256": data.sha256,
+        "regatta.split_sha256": data.split_sha256,
+        "regatta.python": platform.python_version(),
+        "mlflow.source.name": "regatta sweep",
+    }
+
+
+def describe(history: StudyHistory, best: TrialHistory | None) -> str:
+    """The parent run's description in MLflow: a short summary in Markdown."""
+    lines = [f"**{history.study}**: {len(history.trials)} trials, objective `{history.metric}`, {history.direction}."]
+    if best is not None and best.value is not None:
+        lines.append(f"Best: trial {best.number}, `{history.metric}` {best.value:.4f} at epoch {best.best_epoch}.")
+        lines.append("\n".join(f"- `{name}`: {value}" for name, value in best.params.items()))
+    if history.champion:
+        champion = history.champion
+        lines.append(
+            f"Champion: version {champion['version']}, test accuracy {champion['test_accuracy']:.4f} on sealed data."
+        )
+    lines += [f"[{name}: all trials, best first]({address})" for name, address in history.links.items()]
+    return "\n\n".join(lines)

@@ -1,0 +1,85 @@
+"""What a study is, kept in its folder: for the controller that goes on with it, and for the verbs that come after."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import SweepConfig
+from pipelines.datasets.prepared import PreparedData, open_prepared
+from pipelines.errors import DataError
+from pipelines.home import StudyFolder
+from pipelines.recipes import identity
+
+
+@dataclass
+class StudyFacts:
+    """A study's own facts.
+
+    Attributes:
+        uid: Of its parent run in the journal; runs of trials are called after it.
+        identity: Digest of the recipe's parts that make the study what it is.
+        config: The recipe as it was when the study was last run.
+        server: The tracking server that it was last sent to.
+        data: Folder and digests of the data that its trials train on.
+    """
+
+    uid: str
+    identity: str
+    config: dict[str, Any]
+    server: str
+    data: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: StudyFolder) -> StudyFacts:
+        """The facts of a study that was begun."""
+        return cls(**json.loads(folder.facts.read_text(encoding="utf-8")))
+
+    @classmethod
+    def begin(cls, config: SweepConfig, server: str) -> StudyFacts:
+        """The facts of a new study."""
+        return cls(secrets.token_hex(6), identity(config), config.model_dump(mode="json"), server)
+
+    def go_on(self, config: SweepConfig, server: str) -> StudyFacts:
+        """The same study, run again."""
+        return StudyFacts(self.uid, self.identity, config.model_dump(mode="json"), server, self.data)
+
+    def write(self, folder: StudyFolder) -> None:
+        """Keeps the facts, in one step."""
+        beside = folder.facts.with_suffix(".writing")
+        beside.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+        beside.replace(folder.facts)
+
+    def trains_on(self, data: PreparedData) -> None:
+        """Notes the data of the study.
+
+        Raises:
+            DataError: The study has trained on other data before.
+        """
+        found = {"folder": str(data.folder), "sha256": data.sha256, "split_sha256": data.split_sha256}
+        if self.data and any(self.data[key] != found[key] for key in ("sha256", "split_sha256")):
+            raise DataError(
+                "The data has changed since this study began, so its trials could not be compared with new ones. Bring "
+                "the old data back, or begin a new study with --fresh."
+            )
+        self.data = found
+
+    def recipe(self) -> SweepConfig:
+        """The recipe."""
+        return SweepConfig.model_validate(self.config)
+
+    def prepared(self) -> PreparedData:
+        """The data.
+
+        Raises:
+            DataError: The study has none yet, or its folder is gone.
+        """
+        folder = Path(self.data.get("folder", ""))
+        if not (folder / "facts.json").is_file():
+            raise DataError(
+                f"The study's prepared data is gone from {folder}. Its recipe prepares it again: regatta sweep"
+            )
+        return open_prepared(folder)

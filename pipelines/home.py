@@ -1,0 +1,145 @@
+"""Where Regatta keeps its own state: one folder, `REGATTA_HOME`, and in it one folder a study."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import HomeError
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study. Nothing here outlives the folder; MLflow holds what people look at."""
+
+    root: Path
+
+    @property
+    def storage(self) -> Path:
+        """Optuna's SQLite file, written by the controller alone."""
+        return self.root / "optuna.db"
+
+    @property
+    def facts(self) -> Path:
+        """What the study is: its recipe, its data, the parent run's name."""
+        return self.root / "study.json"
+
+    @property
+    def journal(self) -> Path:
+        """The append-only record that the sender ships to MLflow."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """What the workers print."""
+        return self.root / "logs"
+
+    @property
+    def report(self) -> Path:
+        """The sweep's HTML report."""
+        return self.root / "report.html"
+
+    def trial(self, number: int, attempt: int) -> Path:
+        """The files of one attempt at one trial."""
+        return self.root / "trials" / f"{number:05d}-{attempt}"
+
+    def exists(self) -> bool:
+        """Whether a study was begun here."""
+        return self.facts.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second controller away from this study for as long as this one lives, however it ends.
+
+        Raises:
+            HomeError: Another process holds the study, or the folder cannot be written.
+        """
+        with _writable(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = (self.root / "lock").open("a+")
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise HomeError(
+                    f"Study '{self.root.name}' is being run by process {holder}. Wait for it or stop it; or give this "
+                    f"sweep another name with --set study=NAME."
+                ) from None
+            handle.seek(0)
+            handle.truncate()
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+        finally:
+            handle.close()
+
+    def set_aside(self) -> Path:
+        """Moves what an older study of this name left to a folder beside it, and returns that folder."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        target = self.root / "earlier" / stamp
+        copy = 1
+        while target.exists():
+            copy += 1
+            target = self.root / "earlier" / f"{stamp}-{copy}"
+        with _writable(self.root):
+            target.mkdir(parents=True)
+            for entry in self.root.iterdir():
+                if entry.name not in {"lock", "earlier"}:
+                    entry.rename(target / entry.name)
+        return target
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that `REGATTA_HOME` names, `.regatta` by default."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """Reads `REGATTA_HOME`."""
+        return cls(Path(os.environ.get("REGATTA_HOME") or ".regatta").absolute())
+
+    @property
+    def data(self) -> Path:
+        """Prepared arrays, one folder a data set and split."""
+        return self.root / "data"
+
+    def study(self, name: str) -> StudyFolder:
+        """The folder of the study called `name`, whether or not it exists yet."""
+        return StudyFolder(self.root / "studies" / name)
+
+    def studies(self) -> list[str]:
+        """Names of the studies that were begun here, newest first."""
+        found = [path for path in (self.root / "studies").glob("*/study.json") if path.is_file()]
+        return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+    def known_study(self, name: str) -> StudyFolder:
+        """The folder of a study that exists.
+
+        Raises:
+            HomeError: No study of that name was begun here.
+        """
+        folder = self.study(name)
+        if not folder.exists():
+            known = ", ".join(self.studies()) or "none yet"
+            raise HomeError(f"There is no study '{name}' under {self.root}. Studies here: {known}.")
+        return folder
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"Cannot write to {folder}: {error.strerror or error}. Free some space or set REGATTA_HOME to a folder "
+            f"that can be written."
+        ) from None

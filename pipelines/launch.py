@@ -1,0 +1,161 @@
+"""Runs a sweep from a recipe: opens every room, lets the controller run, and hands over to the closing."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines import devices
+from pipelines.closing import Closing, Summary, run_tags
+from pipelines.datasets.prepared import prepare
+from pipelines.executors.base import Executor
+from pipelines.executors.inline import InlineExecutor
+from pipelines.executors.processes import ProcessesExecutor, Recycling
+from pipelines.facts import StudyFacts
+from pipelines.history import best_value, read_runs
+from pipelines.home import Home, StudyFolder
+from pipelines.judging import JudgeWorker
+from pipelines.progress import Progress
+from pipelines.promote import Judge, promote_with
+from pipelines.recipes import identity
+from pipelines.stack import tracking_server
+from pipelines.study import Study
+from pipelines.sweep import Outcome, Sweep
+from pipelines.tracking import make_tracker
+from pipelines.tracking.journal import Journal, read_all
+from pipelines.tracking.sender import Sender
+from pipelines.worker import TrialWorker, WorkerSettings, environment, shares
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.config import SweepConfig
+
+
+def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, promote: bool = True) -> Summary:
+    """Runs a sweep to its end and says what came of it.
+
+    Args:
+        config: The recipe.
+        console: Where progress goes.
+        fresh: Begin anew even where a study of the same recipe can be gone on with.
+        promote: Judge the best trial at the end.
+
+    Raises:
+        RegattaError: The sweep could not begin or go on; what was recorded so far is safe.
+    """
+    begun = time.monotonic()
+    home = Home.from_environment()
+    folder = home.study(config.study)
+    with ExitStack() as open_rooms:
+        open_rooms.enter_context(folder.locked())
+        data = prepare(config.dataset, user_data_folder(), home.data)
+        server = tracking_server()
+        facts = _take_up(config, folder, server, console, fresh=fresh)
+        facts.trains_on(data)
+        facts.write(folder)
+        executor, workers = make_executor(config, folder)
+        open_rooms.callback(executor.close)
+        judging = make_judge_executor(folder)
+        open_rooms.callback(judging.close)
+        judge = Judge(judging)
+        study = Study(config, folder.storage)
+        open_rooms.callback(study.close)
+        earlier = read_runs(read_all(folder.journal))
+        sender = Sender(folder.journal, make_tracker(server), server)
+        journal = Journal(folder.journal, on_append=sender.wake)
+        open_rooms.callback(journal.close)
+        open_rooms.callback(sender.close)
+        sender.start()
+        closing = Closing(config, folder, facts, server, journal, sender, study, console)
+        closing.begin_parent(data)
+        objective = config.objective
+        before = best_value(earlier.values(), objective.metric, objective.sense)
+        progress = Progress(
+            console, config.study, objective.metric, objective.sense, best_before=before, problem=lambda: sender.problem
+        )
+        sweep = Sweep(
+            config,
+            study=study,
+            data=data,
+            executor=executor,
+            journal=journal,
+            folder=folder,
+            uid=facts.uid,
+            tags=run_tags(facts.uid, data),
+            earlier=earlier,
+            watcher=progress,
+            on_last_trials=judge.warm_up if promote else lambda: None,
+        )
+        outcome = _run(sweep, executor, workers, progress, study, config, console)
+        executor.close()
+        promoter = partial(promote_with, judge, config, facts, data, user_data_folder()) if promote else None
+        return closing.close(outcome, begun, promoter)
+
+
+def make_executor(config: SweepConfig, folder: StudyFolder) -> tuple[Executor, int]:
+    """The executor of a recipe, not started yet, and its number of workers."""
+    execution = config.execution
+    found, cores = devices.gpus(), devices.cores()
+    if execution.executor == "inline":
+        return InlineExecutor(partial(TrialWorker, WorkerSettings(cores, execution.gpu_memory_mb))), 1
+    workers = execution.workers if execution.workers != "auto" else len(found) or cores
+    environments = shares(cores, workers, found)
+    settings = WorkerSettings(max(1, cores // workers), execution.gpu_memory_mb)
+    recycling = Recycling(execution.recycle_after, execution.memory_limit_mb << 20)
+    executor = ProcessesExecutor(partial(TrialWorker, settings), environments, logs=folder.logs, recycling=recycling)
+    return executor, workers
+
+
+def make_judge_executor(folder: StudyFolder) -> Executor:
+    """One process, on the CPU, for the judge."""
+    return ProcessesExecutor(JudgeWorker, [environment(devices.cores(), None)], logs=folder.logs / "judge")
+
+
+def user_data_folder() -> Path | None:
+    """Where the user keeps data files: `REGATTA_DATA`, or None."""
+    named = os.environ.get("REGATTA_DATA")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def _run(
+    sweep: Sweep,
+    executor: Executor,
+    workers: int,
+    progress: Progress,
+    study: Study,
+    config: SweepConfig,
+    console: Console,
+) -> Outcome:
+    """Runs what is left of the budget; starts no worker where nothing is left."""
+    done, wanted = study.counts(), config.budget.trials
+    if done.complete + done.pruned >= wanted and not done.running:
+        console.print(
+            f"All {wanted} trials of study '{config.study}' are done already. More: --trials N. Anew: --fresh.",
+            highlight=False,
+        )
+        return Outcome(done, interrupted=False, too_many_failures=False)
+    with progress.shown():
+        executor.start(sweep)
+        return sweep.run(workers)
+
+
+def _take_up(config: SweepConfig, folder: StudyFolder, server: str, console: Console, *, fresh: bool) -> StudyFacts:
+    """Goes on with the study in the folder where it is the same recipe, or begins a new one and keeps the old aside."""
+    if folder.exists():
+        facts = StudyFacts.read(folder)
+        if facts.identity == identity(config) and not fresh:
+            return facts.go_on(config, server)
+        why = "as --fresh asks" if fresh else "as the recipe has changed"
+        aside = folder.set_aside()
+        console.print(
+            f"A new study '{config.study}' begins, {why}. The one before is kept: its runs in MLflow, its files in "
+            f"{aside}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return StudyFacts.begin(config, server)

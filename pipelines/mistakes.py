@@ -1,0 +1,124 @@
+"""Turns what pydantic found into mistakes a person can mend: where in their file, what it got, what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.spec import kind_name, specs_within
+
+FilePath = tuple[str | int, ...]
+
+
+def explain(error: ValidationError, root: type[BaseModel], raw: Any) -> dict[FilePath, str]:
+    """One message for each place in `raw` that is wrong, in the order of discovery.
+
+    Args:
+        error: What `root.model_validate(raw)` raised.
+        root: The class that `raw` was meant for.
+        raw: The data as it was read, before any defaults.
+    """
+    found: dict[FilePath, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        path = _path_in_file(detail["loc"], raw, keep_last=detail["type"] in {"missing", "extra_forbidden"})
+        message = _message(detail, root)
+        messages = found.setdefault(path, [])
+        if message not in messages:
+            messages.append(message)
+    return {path: _joined(messages) for path, messages in found.items()}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'adam'?` where a known word is near, otherwise nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """The path as people write it."""
+    return ".".join(str(part) for part in path)
+
+
+def _joined(messages: list[str]) -> str:
+    """A value that fits none of several forms gets one sentence: `must be a, or b, got x`."""
+    if len(messages) == 1:
+        return messages[0]
+    heads = [message.rpartition(", got ")[0] or message for message in messages]
+    tail = messages[-1].rpartition(", got ")[2]
+    return ", or ".join(heads) + f", got {tail}"
+
+
+def _path_in_file(location: Sequence[str | int], raw: Any, *, keep_last: bool) -> FilePath:
+    """Drops the parts of pydantic's location that name a variant of a union and so are not in the file."""
+    path: list[str | int] = []
+    here = raw
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        inside = (isinstance(here, Mapping) and part in here) or (
+            isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        )
+        if inside:
+            here = here[part]
+            path.append(part)
+        elif last and keep_last:
+            path.append(part)
+    return tuple(path)
+
+
+def _message(detail: Any, root: type[BaseModel]) -> str:
+    kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(detail["loc"], root)
+        word = str(detail["loc"][-1])
+        listed = f"; known here: {', '.join(known)}" if known else ""
+        return f"is no known key{did_you_mean(word, known)}{listed}"
+    if kind == "missing":
+        return "is missing"
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _wrong_kind(kind, got, context)
+    if kind == "value_error":
+        return str(context.get("error", detail["msg"]))
+    if kind == "literal_error":
+        expected = str(context["expected"])
+        hint = did_you_mean(str(got), [word.strip(" '") for word in expected.replace(" or ", ",").split(",")])
+        return f"must be {expected}, got {got!r}{hint}"
+    if kind in {"model_type", "dict_type", "model_attributes_type"}:
+        return f"must be a mapping of keys to values, got {_short(got)}"
+    text = str(detail["msg"]).split(", unable to parse")[0]
+    return text.replace("Input should be", "must be", 1) + f", got {_short(got)}"
+
+
+def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
+    if context.get("discriminator") == "_kind()":  # an entry of the search space
+        if isinstance(got, dict):
+            return f"its type must be float, int or categorical, got {got.get('type')!r}"
+        return (
+            f"must be a range {{type: float, low: …, high: …}}, a list of choices, or kinds to choose from, "
+            f"got {_short(got)}"
+        )
+    expected = [word.strip(" '") for word in str(context.get("expected_tags", "")).split(",")]
+    if kind == "union_tag_invalid":
+        tag = str(context.get("tag"))
+        return f"is no known kind: '{tag}'{did_you_mean(tag, expected)}; there are {', '.join(expected)}"
+    return "needs a `name` that says which kind it is"
+
+
+def _known_keys(location: Sequence[str | int], root: type[BaseModel]) -> list[str]:
+    """The keys that the class at the parent of `location` has, found by walking the classes' annotations."""
+    here: list[type[BaseModel]] = [root]
+    for part in location[:-1]:
+        fields = [spec.model_fields[part] for spec in here if isinstance(part, str) and part in spec.model_fields]
+        tagged = [spec for spec in here if kind_name(spec) == part]
+        if fields:
+            here = [spec for field in fields for spec in specs_within(field.annotation)]
+        elif tagged:
+            here = list(tagged)
+    return list(dict.fromkeys(key for spec in here for key in spec.model_fields))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,126 @@
+"""Reads a recipe: YAML, then `--set` over it, then every check there is, then all mistakes at once or none."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipelines import yaml_file
+from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.distributions import Entry
+from pipelines.errors import ConfigError, Mistake
+from pipelines.mistakes import dotted, explain
+from pipelines.search_space import SearchSpace
+
+SPACE = "search_space"
+_SAME_STUDY = ("budget", "execution", "promotion")
+"""Parts that may change between two starts of one study: they do not change what a trial is."""
+
+
+def read_recipe(path: Path, settings: Iterable[str] = ()) -> SweepConfig:
+    """The recipe in `path` with `settings` (each `path=value`, the value in YAML) laid over it.
+
+    Raises:
+        ConfigError: Every mistake of the file and the settings, each with its path and line.
+    """
+    document = yaml_file.read(path)
+    return check_recipe(document, str(path), settings)
+
+
+def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[str] = ()) -> SweepConfig:
+    """The recipe in a document that was read already; see `read_recipe`."""
+    raw = document.data
+    mistakes: list[Mistake] = []
+    for setting in settings:
+        mistakes += _apply(raw, setting)
+    config: SweepConfig | None = None
+    found: dict[tuple[str | int, ...], str] = {}
+    try:
+        config = SweepConfig.model_validate(raw)
+    except ValidationError as error:
+        found = explain(error, SweepConfig, raw)
+    for name, message in _check_space(raw, config).items():
+        place = (SPACE, *_place_in_space(raw[SPACE], name))
+        if not any(place[: len(known)] == known or known[: len(place)] == place for known in found):
+            found[place] = message
+    mistakes += [Mistake(dotted(place), message, document.line(place)) for place, message in found.items()]
+    if mistakes or config is None:
+        raise ConfigError(source, mistakes)
+    return config
+
+
+def identity(config: SweepConfig) -> str:
+    """Digest of everything that makes a study what it is: two starts with the same one go on with the same study."""
+    parts = config.model_dump(mode="json", exclude=set(_SAME_STUDY))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_space(raw: Mapping[str, Any], config: SweepConfig | None) -> dict[str, str]:
+    """Checks the space even where other parts of the recipe are wrong, so that nobody mends mistakes in two rounds."""
+    if config is not None:
+        return SearchSpace(config.search_space).check(config.training())
+    entries = raw.get(SPACE)
+    if not isinstance(entries, dict):
+        return {}
+    good: dict[str, Entry] = {}
+    for path, entry in entries.items():
+        try:
+            good |= SweepConfig.model_validate({"study": "x", SPACE: {path: entry}}).search_space
+        except ValidationError:
+            continue  # reported already, as a mistake of the file
+    base = {key: value for key, value in raw.items() if key in TrainingConfig.model_fields}
+    return SearchSpace(good).check(base)
+
+
+def _place_in_space(entries: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Where the parameter called `name` stands below `search_space`, key by key as the file has them."""
+    here: Any = entries
+    parts = name.split(".")
+    place: list[str] = []
+    while parts and isinstance(here, dict):
+        length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in here), None)
+        if length is None:
+            break
+        key = ".".join(parts[:length])
+        place.append(key)
+        here, parts = here[key], parts[length:]
+    return tuple(place)
+
+
+def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
+    """Sets one `path=value`; a mistake where it is no such thing."""
+    path, separator, text = setting.partition("=")
+    if not separator or not path:
+        return [Mistake("--set", f"must be path=value, such as epochs=5, got {setting!r}")]
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        return [Mistake("--set", f"the value of {path} is not YAML: {text!r}")]
+    here: Any = raw
+    parts = path.split(".")
+    if parts[0] not in SweepConfig.model_fields:
+        near = difflib.get_close_matches(parts[0], list(SweepConfig.model_fields), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return [Mistake("--set", f"a recipe has no '{parts[0]}'{hint}, got {setting!r}")]
+    while len(parts) > 1:
+        # keys of the search space have dots of their own: the longest that is there counts
+        length = next((n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in here), 1)
+        key, parts = ".".join(parts[:length]), parts[length:]
+        inner = here.get(key)
+        here[key] = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+        here = here[key]
+        if (
+            key == SPACE
+            and ".".join(parts) not in here
+            and not any(".".join(parts[:n]) in here for n in range(1, len(parts)))
+        ):
+            parts = [".".join(parts)]
+    here[parts[0]] = value
+    return []

@@ -1,0 +1,177 @@
+"""What is said between the controller, its workers and the record: frozen, picklable, free of heavy imports.
+
+A `TrialSpec` says what to do. Events say what happens while it is done. A `TrialResult` says what came of it, and a
+`StudyHistory` is all of that, gathered for people to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class TrialState(Enum):
+    """How a trial stands. The values are what the tag `regatta.state` holds."""
+
+    RUNNING = "RUNNING"  # it was handed out, and nothing final is known
+    COMPLETE = "COMPLETE"  # it trained to its end, or a callback of its own ended it
+    PRUNED = "PRUNED"  # the study saw that it would not win, and stopped it
+    FAILED = "FAILED"  # it raised, or its worker was lost too often
+
+
+class Verdict(Enum):
+    """The controller's answer to an epoch."""
+
+    GO_ON = "GO_ON"
+    STOP = "STOP"  # the trainer sets `model.stop_training`; nothing is thrown inside `fit`
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The controller's word to a worker: end this attempt in good order. Meant for no other attempt."""
+
+    trial: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One attempt at one trial: everything a worker must know.
+
+    Attributes:
+        number: The trial's number in the study, from 0.
+        attempt: 1 for the first try; events of an older attempt are refused.
+        config: The resolved training config, as plain JSON types.
+        data: Folder with the prepared train and validation arrays.
+        folder: Where this attempt may write its files.
+        objective: The metric that decides which epoch is the best.
+        direction: `minimize` or `maximize`.
+    """
+
+    number: int
+    attempt: int
+    config: Mapping[str, Any]
+    data: str
+    folder: str
+    objective: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to one attempt of one trial."""
+
+    trial: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """Training begins. `facts` are strings about the run that only the worker knows (device, versions, parameters)."""
+
+    time_ms: int
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EpochEnded(Event):
+    """An epoch ended. `epoch` counts from 0; `metrics` holds Keras's logs and always `learning_rate`."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class CheckpointWritten(Event):
+    """A file of the model as it was at the end of `epoch` is complete on disk.
+
+    Attributes:
+        kind: `best` for the epoch that the objective likes most, `callback` for a file of a ModelCheckpoint.
+        path: Absolute path of the file.
+        sha256: Its digest, in hexadecimal.
+    """
+
+    epoch: int | None
+    kind: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The attempt is over, for the reason that `error` gives or, where it is None, in good order.
+
+    Attributes:
+        pruned: True when training stopped because the controller said so.
+        error: One line: the exception's type and text.
+        traceback: The whole traceback, for the record.
+        seconds: Wall time of the attempt in its worker.
+    """
+
+    time_ms: int
+    pruned: bool = False
+    error: str | None = None
+    traceback: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What came of a trial: the best epoch, its value, and the checkpoint of that very epoch.
+
+    Attributes:
+        params: What was sampled, by path in the config.
+        value: The objective at `epoch`; None when no epoch gave a finite number.
+        checkpoint: Path of the `.keras` file of that epoch, and its digest.
+    """
+
+    number: int
+    attempt: int
+    state: TrialState
+    params: Mapping[str, Any]
+    value: float | None = None
+    epoch: int | None = None
+    checkpoint: str | None = None
+    checkpoint_sha256: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialHistory:
+    """One trial as a report shows it. `curves` maps a metric to its (epoch, value) points in order of epochs."""
+
+    number: int
+    attempt: int
+    state: TrialState
+    params: Mapping[str, Any]
+    value: float | None
+    best_epoch: int | None
+    curves: Mapping[str, tuple[tuple[int, float], ...]]
+    seconds: float | None = None
+    run_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyHistory:
+    """One sweep as a report shows it.
+
+    Attributes:
+        metric: The objective, for example `val_loss`; `direction` is `minimize` or `maximize`.
+        importances: Share of the objective's variance that each parameter explains, 0 to 1; empty when too few trials
+            are complete to say.
+        champion: What is served now (`name`, `version`, `alias`, and `test_*` metrics), or None.
+        links: Names and addresses worth a click, for example the sweep in MLflow.
+    """
+
+    study: str
+    metric: str
+    direction: str
+    trials: tuple[TrialHistory, ...]
+    importances: Mapping[str, float] = field(default_factory=dict)
+    champion: Mapping[str, Any] | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None

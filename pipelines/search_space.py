@@ -1,0 +1,198 @@
+"""What varies: samples a trial's changes, lays them over the base config, and checks both before anything trains."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.config import TrainingConfig
+from pipelines.distributions import Branches, Distribution, Entry, Suggests
+from pipelines.mistakes import did_you_mean, dotted, explain
+
+ABSENT = "none"
+"""The kind that takes an optional part (a callback) out of the config."""
+NOT_VARIED = ("dataset",)
+"""Trials on different samples could not be compared."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One thing that is drawn.
+
+    Attributes:
+        name: Its name in the study: the path in the config, with the chosen kind where it belongs to one.
+        distribution: What it is drawn from; the kinds to choose from, for a choice of branch.
+        given: The branch choices, by parameter name, under which it exists.
+        entry: The key of the search space that it belongs to.
+        place: The path in the training config that it sets.
+    """
+
+    name: str
+    distribution: Distribution | tuple[str, ...]
+    given: Mapping[str, str]
+    entry: str
+    place: str
+
+    def probes(self) -> list[Any]:
+        """Values that show whether all of it is allowed."""
+        return list(self.distribution) if isinstance(self.distribution, tuple) else self.distribution.probes()
+
+    def describe(self) -> str:
+        """The distribution, for a person."""
+        if isinstance(self.distribution, tuple):
+            return "one of " + ", ".join(self.distribution)
+        return str(self.distribution)
+
+
+class SearchSpace:
+    """The map of what varies, by path in the training config."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        """Takes the parsed entries of a recipe."""
+        self._entries = entries
+
+    def parameters(self) -> list[Parameter]:
+        """Everything that can be drawn, branches first."""
+        return [
+            parameter for path, entry in self._entries.items() for parameter in _parameters(path, entry, path, path, {})
+        ]
+
+    def sample(self, trial: Suggests) -> dict[str, Any]:
+        """Draws one trial: a value by path; a whole node for a branch, None where the node goes away."""
+        return {path: _draw(trial, path, entry) for path, entry in self._entries.items()}
+
+    def check(self, base: Mapping[str, Any]) -> dict[str, str]:
+        """Tries both ends of every range and every choice against the config's own limits.
+
+        Args:
+            base: The training config as it stands in the recipe.
+
+        Returns:
+            What is wrong, by name of the parameter; empty where every trial will be a valid config.
+        """
+        wrong = self._misplaced()
+        known = _mistakes_of(base)  # mistakes of the base config itself are reported as such, not again for each probe
+        parameters = self.parameters()
+        places = {parameter.place for parameter in parameters}
+        for parameter in parameters:
+            entry = parameter.entry
+            if entry in wrong:
+                continue
+            for value in parameter.probes():
+                probe = _Probe({**parameter.given, parameter.name: value})
+                config = overlay(base, {entry: _draw(probe, entry, self._entries[entry])})
+                found = {
+                    place: f"{place} {message}".strip()
+                    for place, message in _mistakes_of(config).items()
+                    if (place not in known or place.startswith(parameter.place))
+                    and _concerns(place, parameter.place, places)
+                }
+                if found and parameter.name not in wrong:
+                    wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}"
+        return wrong
+
+    def _misplaced(self) -> dict[str, str]:
+        """Paths that cannot vary, and paths inside one another."""
+        wrong: dict[str, str] = {}
+        top_level = list(TrainingConfig.model_fields)
+        for path in self._entries:
+            first = path.split(".")[0]
+            inside = next((other for other in self._entries if path.startswith(f"{other}.")), None)
+            if first in NOT_VARIED:
+                wrong[path] = "cannot vary: trials on different samples could not be compared"
+            elif first not in top_level:
+                known = ", ".join(name for name in top_level if name not in NOT_VARIED)
+                wrong[path] = f"is no path in the training config{did_you_mean(first, top_level)}; it has {known}"
+            elif inside:
+                wrong[path] = f"varies inside '{inside}', which varies as a whole; move it into that branch"
+        return wrong
+
+
+def overlay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with each path of `changes` set; a node is replaced whole, None takes it out."""
+    result = copy.deepcopy(dict(base))
+    for path, value in changes.items():
+        _set(result, path.split("."), copy.deepcopy(value))
+    return result
+
+
+class _Probe:
+    """Stands in for a trial: draws what it is told, and the first possible value of everything else."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self._values.get(name, low)  # type: ignore[no-any-return]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return self._values.get(name, low)  # type: ignore[no-any-return]
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        value = self._values.get(name, choices[0])
+        return value if value in choices else choices[0]
+
+
+def _parameters(name: str, node: Any, entry: str, place: str, given: Mapping[str, str]) -> Iterator[Parameter]:
+    if not isinstance(node, Branches):
+        yield Parameter(name, node, given, entry, place)
+        return
+    yield Parameter(name, tuple(node.root), given, entry, place)
+    for kind, contents in node.root.items():
+        for inner, inner_node in contents.items():
+            if _varies(inner_node):
+                inside = {**given, name: kind}
+                yield from _parameters(f"{name}.{kind}.{inner}", inner_node, entry, f"{place}.{inner}", inside)
+
+
+def _concerns(mistake: str, place: str, places: set[str]) -> bool:
+    """Whether a mistake at one path is the business of the parameter at `place` and of no parameter inside it."""
+    if not mistake:
+        return True
+    if not (mistake == place or mistake.startswith(f"{place}.")):
+        return False
+    owner = max((other for other in places if mistake == other or mistake.startswith(f"{other}.")), key=len)
+    return owner == place
+
+
+def _draw(trial: Suggests, name: str, entry: Any) -> Any:
+    if not isinstance(entry, Branches):
+        return entry.suggest(trial, name) if _varies(entry) else entry
+    kind = trial.suggest_categorical(name, list(entry.root))
+    if kind == ABSENT:
+        return None
+    node: dict[str, Any] = {"name": kind}
+    for inner, inner_entry in entry.root[kind].items():
+        _set(node, inner.split("."), _draw(trial, f"{name}.{kind}.{inner}", inner_entry))
+    return node
+
+
+def _varies(entry: Any) -> bool:
+    return isinstance(entry, Branches) or hasattr(entry, "suggest")
+
+
+def _set(target: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        inner = target.get(part)
+        # `callbacks.early_stopping.patience` over a base without that callback adds it, with its defaults
+        target[part] = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+        target = target[part]
+    if value is None:
+        target.pop(parts[-1], None)
+    else:
+        target[parts[-1]] = value
+
+
+def _mistakes_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with a training config, by path."""
+    try:
+        TrainingConfig.model_validate(config)
+    except ValidationError as error:
+        return {dotted(path): message for path, message in explain(error, TrainingConfig, config).items()}
+    return {}

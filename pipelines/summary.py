@@ -1,0 +1,61 @@
+"""What a sweep prints when it is over: what came of it, where to look, and what to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from pipelines.progress import brief
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.closing import Summary
+
+
+def show_summary(summary: Summary, console: Console, *, command: str) -> None:
+    """Prints a summary for a person."""
+    counts, best = summary.counts, summary.best
+    console.print()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(
+        "trials",
+        f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed, in {summary.seconds:.0f} s",
+    )
+    if best is not None and best.value is not None:
+        table.add_row(
+            "best", f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch}"
+        )
+        table.add_row("", brief(best.params))
+    if summary.promoted is not None:
+        promoted = summary.promoted
+        word = "champion" if promoted.decision.promoted else "champion kept"
+        table.add_row(
+            word,
+            f"{promoted.version.name} version {promoted.version.version}, test accuracy "
+            f"{promoted.scores.test_accuracy:.4f}" + f" ({promoted.decision.reason})",
+        )
+    elif summary.not_promoted:
+        table.add_row("champion", summary.not_promoted)
+    if summary.delivered != summary.written:
+        table.add_row(
+            "record",
+            f"{summary.delivered} of {summary.written} entries are in MLflow; the rest is safe in the journal and goes "
+            f"there with: regatta sync ({summary.problem or 'the server was slow'})",
+        )
+    else:
+        table.add_row("record", f"all {summary.written} entries of the journal are in MLflow")
+    console.print(table)
+    console.print()
+    links = [("trials and curves", summary.address), ("report", str(summary.report))]
+    for name, address in links:
+        if address:
+            # never wrapped: it is there to be clicked or copied
+            console.print(f"{name}: {address}", soft_wrap=True)
+    if summary.interrupted:
+        console.print(f"Interrupted; this goes on with it: {command}", soft_wrap=True)
+    elif summary.promoted is not None:
+        console.print("Next: make up-local && make predict")

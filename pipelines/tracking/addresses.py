@@ -1,0 +1,31 @@
+"""Addresses in MLflow's web page that show something.
+
+MLflow 3.17 opens a training experiment on an overview for chats, which is empty, and folds child runs away. The address
+of a sweep therefore names the view, the filter and the order.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+
+def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: str, direction: str) -> str | None:
+    """All trials of a sweep, best first, with their curves overlaid; None where the server has no web page."""
+    if not server.startswith(("http://", "https://")):
+        return None
+    query = {
+        "workflowType": "machine_learning",
+        "compareRunsMode": "CHART",
+        "searchFilter": f"tags.mlflow.parentRunId = '{parent_run_id}'",
+        "orderByKey": f"metrics.`best.{metric}`",
+        "orderByAsc": "true" if direction == "minimize" else "false",
+    }
+    encoded = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{encoded}"
+
+
+def run_address(server: str, experiment_id: str, run_id: str) -> str | None:
+    """One run; None where the server has no web page."""
+    if not server.startswith(("http://", "https://")):
+        return None
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"

@@ -1,0 +1,73 @@
+"""What the journal holds: four kinds of entries, each about one run, in the order in which things happened.
+
+A run is called by a name of our own (`uid`) that exists before any server was asked; the sender learns the server's id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class RunBegun:
+    """A run exists from here on. `parent` is the uid of the run it belongs to, or None."""
+
+    kind: ClassVar[str] = "begun"
+    uid: str
+    experiment: str
+    name: str
+    time_ms: int
+    parent: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Metrics of one step, and whatever else is known by now. Metrics of the run as a whole have step 0."""
+
+    kind: ClassVar[str] = "logged"
+    uid: str
+    time_ms: int
+    step: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileKept:
+    """A file belongs to the run. `path` is relative to the journal's folder; `folder` is where the artifact goes."""
+
+    kind: ClassVar[str] = "file"
+    uid: str
+    path: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over, with MLflow's word for how: FINISHED, FAILED or KILLED. A run may be begun again later."""
+
+    kind: ClassVar[str] = "ended"
+    uid: str
+    time_ms: int
+    status: str
+
+
+Entry = RunBegun | Logged | FileKept | RunEnded
+_KINDS: dict[str, type[Entry]] = {entry.kind: entry for entry in (RunBegun, Logged, FileKept, RunEnded)}
+
+
+def to_line(entry: Entry) -> bytes:
+    """One line of JSON, ended by a newline. Infinity and NaN stand as Python's `json` writes them."""
+    return json.dumps({"kind": entry.kind, **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Entry:
+    """The inverse of `to_line`."""
+    data: dict[str, Any] = json.loads(line)
+    return _KINDS[data.pop("kind")](**data)

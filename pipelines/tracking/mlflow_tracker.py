@@ -1,0 +1,125 @@
+"""Delivers to an MLflow server, by explicit run ids and in few large requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.tracking.base import Refused, Tracker
+from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.mlflow_client import connect, mlflow_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+UID_TAG = "regatta.uid"
+
+
+class MlflowTracker(Tracker):
+    """A tracker on an MLflow server (or on a database, where the URI names one)."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client: MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> MlflowClient:
+        """Made at first use: importing MLflow takes a second, and the journal can be written without it."""
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self.uri)
+            return self._client
+
+    def experiment(self, name: str) -> str:
+        """Finds or makes the experiment; two sweeps that make it at once agree on one."""
+        with self._lock:
+            known = self._experiments.get(name)
+        if known is not None:
+            return known
+        client = self.client
+        with mlflow_errors():
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                try:
+                    experiment_id = client.create_experiment(name)
+                except Exception:
+                    found = client.get_experiment_by_name(name)  # somebody else was first
+                    if found is None:
+                        raise
+            if found is not None:
+                if found.lifecycle_stage == "deleted":
+                    raise Refused(
+                        f"the experiment '{name}' was deleted on {self.uri}; restore it there, or give the study "
+                        f"another name"
+                    )
+                experiment_id = found.experiment_id
+        with self._lock:
+            self._experiments[name] = str(experiment_id)
+        return str(experiment_id)
+
+    def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+        """Makes the run, or finds it by its uid where it may be there already."""
+        client = self.client
+        tags = {**entry.tags, UID_TAG: entry.uid}
+        if parent_run_id is not None:
+            tags["mlflow.parentRunId"] = parent_run_id
+        with mlflow_errors():
+            if suspect:
+                found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{entry.uid}'", max_results=1)
+                if found:
+                    run_id = str(found[0].info.run_id)
+                    client.update_run(run_id, status="RUNNING")
+                    _log(client, run_id, params=entry.params, tags=tags)
+                    return run_id
+            run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=entry.name)
+            run_id = str(run.info.run_id)
+            _log(client, run_id, params=entry.params)
+            return run_id
+
+    def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+        """Sends all of it in as few requests as MLflow allows. Same key, step and time is the same point there."""
+        client = self.client
+        from mlflow.entities import Metric
+
+        points = [
+            Metric(key, value, entry.time_ms, entry.step) for entry in entries for key, value in entry.metrics.items()
+        ]
+        params = {key: value for entry in entries for key, value in entry.params.items()}
+        tags = {key: value for entry in entries for key, value in entry.tags.items()}
+        with mlflow_errors():
+            _log(client, run_id, points, params, tags)
+
+    def keep(self, run_id: str, path: Path, folder: str) -> None:
+        """Uploads the file."""
+        if not path.is_file():
+            raise Refused(f"{path} is gone")
+        with mlflow_errors():
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def end(self, run_id: str, status: str, time_ms: int) -> None:
+        """Closes the run."""
+        with mlflow_errors():
+            self.client.set_terminated(run_id, status, time_ms)
+
+
+def _log(
+    client: MlflowClient,
+    run_id: str,
+    points: Sequence[Any] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """One call; MLflow's client cuts it into requests that keep to the server's limits."""
+    from mlflow.entities import Param, RunTag
+
+    client.log_batch(
+        run_id,
+        metrics=list(points),
+        params=[Param(key, value) for key, value in (params or {}).items()],
+        tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        synchronous=True,
+    )

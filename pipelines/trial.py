@@ -1,0 +1,200 @@
+"""The life of one trial, from assignment to a closed run. It lives in the controller and is fed by events."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipelines.records import (
+    CheckpointWritten,
+    Ended,
+    EpochEnded,
+    Event,
+    Started,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    Verdict,
+)
+from pipelines.tracking.run import Run
+from pipelines.training.base import Best
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+class Judge(Protocol):
+    """Who decides whether an epoch was the trial's last: the study."""
+
+    def should_stop(self, number: int, epoch: int, value: float) -> bool:
+        """Whether to stop the trial, now that `epoch` gave `value`."""
+
+
+class TrialLife:
+    """One trial, over all its attempts.
+
+    An event of an older attempt is refused. Every path ends in a closed run: FINISHED, also when pruned, or FAILED with
+    the reason as a tag. Value, epoch and checkpoint of the result come from one and the same epoch of one attempt.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, params: Mapping[str, Any], run: Run, judge: Judge, curves: Curves | None = None
+    ) -> None:
+        """Takes up a trial.
+
+        Args:
+            spec: The attempt to begin with.
+            params: What was sampled.
+            run: The run to write to, not begun yet.
+            judge: Decides about pruning.
+            curves: Epochs that an earlier controller logged for this trial already; they are not logged again.
+        """
+        self.spec = spec
+        self.params = params
+        self.curves: Curves = curves if curves is not None else {}
+        self.seconds = 0.0
+        self._run = run
+        self._judge = judge
+        self._best = Best(spec.direction)
+        self._best_metrics: Mapping[str, float] = {}
+        self._checkpoint: CheckpointWritten | None = None
+
+    def begin(self, experiment: str, parent: str, tags: Mapping[str, str]) -> None:
+        """Begins the run, with everything that is needed to train the trial again by hand."""
+        config = dict(self.spec.config)
+        self._run.begin(
+            experiment,
+            f"trial-{self.spec.number:03d}",
+            parent=parent,
+            params=flat_params(config),
+            tags={
+                **tags,
+                "regatta.trial": str(self.spec.number),
+                "regatta.attempt": str(self.spec.attempt),
+                "regatta.state": TrialState.RUNNING.value,
+                "regatta.seed": str(config["seed"]),
+                "regatta.config": json.dumps(config, sort_keys=True),
+                "regatta.sampled": json.dumps(dict(self.params)),
+            },
+        )
+
+    def retry(self, spec: TrialSpec, reason: str) -> None:
+        """Begins the next attempt after the worker of the last one was lost."""
+        self._run.log(tags={"regatta.attempt": str(spec.attempt), f"regatta.lost.{self.spec.attempt}": reason})
+        self._new_attempt(spec)
+
+    def on_event(self, event: Event) -> Verdict:
+        """Takes what the worker says; STOP where the training should end."""
+        if event.attempt != self.spec.attempt:
+            return Verdict.STOP  # an attempt that was given up is still talking
+        match event:
+            case Started(facts=facts):
+                self._run.log(tags=facts)
+            case EpochEnded():
+                return self._on_epoch(event)
+            case CheckpointWritten(kind="best"):
+                self._checkpoint = event
+            case CheckpointWritten(path=path):
+                self._run.keep(Path(path), "checkpoints")
+            case Ended():
+                self.seconds += event.seconds
+        return Verdict.GO_ON
+
+    def close(self, ended: Ended) -> TrialResult:
+        """Decides what came of the trial and writes it down. The run is closed by `finish`, after the picture."""
+        state, reason = self._outcome(ended)
+        if ended.traceback:
+            self._keep_text("traceback.txt", ended.traceback)
+        return self._conclude(state, reason)
+
+    def give_up(self, reason: str) -> TrialResult:
+        """Fails the trial because its worker was lost once too often."""
+        return self._conclude(TrialState.FAILED, reason)
+
+    def interrupt(self) -> None:
+        """Closes the run of a trial that a stopped sweep leaves unfinished; the next start takes it up again."""
+        self._run.log(tags={"regatta.reason": "the sweep was interrupted; it resumes with the same command"})
+        self._run.end("KILLED")
+
+    def finish(self, result: TrialResult, picture: bytes | None) -> None:
+        """Adds the picture of the curve and closes the run."""
+        if picture:
+            path = Path(self.spec.folder) / "loss_curve.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture)
+            self._run.keep(path)
+        self._run.end("FAILED" if result.state is TrialState.FAILED else "FINISHED")
+
+    def _new_attempt(self, spec: TrialSpec) -> None:
+        self.spec = spec
+        self._best = Best(spec.direction)
+        self._best_metrics, self._checkpoint = {}, None
+
+    def _on_epoch(self, event: EpochEnded) -> Verdict:
+        known = {epoch for epoch, _ in self.curves.get("loss", ())}
+        if event.epoch not in known:  # a later attempt comes by the epochs of the earlier one again: one point an epoch
+            self._run.log(event.metrics, step=event.epoch, time_ms=event.time_ms)
+            for name, value in event.metrics.items():
+                self.curves.setdefault(name, []).append((event.epoch, value))
+        value = event.metrics.get(self.spec.objective, math.nan)
+        if self._best.improved_by(value, event.epoch):
+            self._best_metrics = event.metrics
+        stop = self._judge.should_stop(self.spec.number, event.epoch, value)
+        return Verdict.STOP if stop else Verdict.GO_ON
+
+    def _outcome(self, ended: Ended) -> tuple[TrialState, str | None]:
+        objective = self.spec.objective
+        if ended.error is not None:
+            return TrialState.FAILED, ended.error
+        if self._best.value is None:
+            return TrialState.PRUNED, f"{objective} was never a finite number"
+        if self._checkpoint is None or self._checkpoint.epoch != self._best.epoch:
+            found = "none" if self._checkpoint is None else f"one of epoch {self._checkpoint.epoch}"
+            return TrialState.FAILED, f"the best epoch is {self._best.epoch}, but its checkpoint is missing ({found})"
+        if ended.pruned:
+            return TrialState.PRUNED, f"{objective} was no better than the pruner asks for at that epoch"
+        return TrialState.COMPLETE, None
+
+    def _conclude(self, state: TrialState, reason: str | None) -> TrialResult:
+        best, checkpoint = self._best, self._checkpoint
+        tags = {"regatta.state": state.value}
+        if reason is not None:
+            tags["regatta.reason"] = reason
+        metrics: dict[str, float] = {"seconds": self.seconds}
+        if best.epoch is not None:
+            metrics |= {f"best.{name}": value for name, value in self._best_metrics.items()}
+            metrics["best.epoch"] = float(best.epoch)
+        if checkpoint is not None:
+            tags["regatta.checkpoint_sha256"] = checkpoint.sha256
+            self._run.keep(Path(checkpoint.path), "checkpoint")
+        self._run.log(metrics, tags=tags)
+        return TrialResult(
+            self.spec.number,
+            self.spec.attempt,
+            state,
+            self.params,
+            best.value,
+            best.epoch,
+            None if checkpoint is None else checkpoint.path,
+            None if checkpoint is None else checkpoint.sha256,
+            reason,
+        )
+
+    def _keep_text(self, name: str, text: str) -> None:
+        path = Path(self.spec.folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        self._run.keep(path)
+
+
+def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A config as MLflow's params: `optimizer.learning_rate` and so on, every value as text."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flat_params(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat

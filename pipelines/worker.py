@@ -1,0 +1,73 @@
+"""What runs where the device is: takes trial specs, drives a trainer, sends events. No Optuna and no MLflow in here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.records import Event, Stop, TrialSpec, Verdict
+from pipelines.training import Trainer, make_trainer
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker must know before TensorFlow starts.
+
+    Attributes:
+        threads: Cores it may use.
+        gpu_memory_mb: Cap on its GPU's memory in MiB; None lets it grow as needed.
+    """
+
+    threads: int
+    gpu_memory_mb: int | None = None
+
+
+class TrialWorker:
+    """A warm worker: TensorFlow is imported and set up once, then trial follows trial."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Imports TensorFlow (seconds) and gives it the cores and the memory of `settings`."""
+        _set_up_tensorflow(settings)
+        self._trainer: Trainer = make_trainer()
+
+    def __call__(self, spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
+        """Trains one attempt; `answer` takes its events to the controller."""
+
+        def emit(event: Event) -> Verdict:
+            reply = answer(event)
+            meant = isinstance(reply, Stop) and (reply.trial, reply.attempt) == (spec.number, spec.attempt)
+            return Verdict.STOP if meant else Verdict.GO_ON
+
+        self._trainer.train(spec, emit)
+
+
+def environment(threads: int, device: int | None) -> dict[str, str]:
+    """Environment of a worker's process: its share of the cores, and its GPU (None: the CPU alone)."""
+    return {
+        "CUDA_VISIBLE_DEVICES": "-1" if device is None else str(device),
+        "OMP_NUM_THREADS": str(threads),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+    }
+
+
+def shares(cores: int, workers: int, devices: Sequence[int]) -> list[dict[str, str]]:
+    """Environments of `workers` workers: cores divided evenly, GPUs dealt out in turn."""
+    threads = max(1, cores // workers)
+    return [environment(threads, devices[number % len(devices)] if devices else None) for number in range(workers)]
+
+
+def _set_up_tensorflow(settings: WorkerSettings) -> None:
+    import tensorflow as tf  # 5 s and more
+
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for device in tf.config.list_physical_devices("GPU"):
+        if settings.gpu_memory_mb is None:
+            tf.config.experimental.set_memory_growth(device, True)
+        else:
+            cap = tf.config.LogicalDeviceConfiguration(memory_limit=settings.gpu_memory_mb)
+            tf.config.set_logical_device_configuration(device, [cap])

@@ -1,0 +1,1 @@
+"""Long-running processes of Regatta; one folder is one container. Nothing here imports `pipelines`."""

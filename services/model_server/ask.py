@@ -1,0 +1,178 @@
+"""`python -m services.model_server.ask`: sends a real sample to the served champion and prints the answer.
+
+Only the standard library, so that the answer comes at once. Exit code 0 when the answer came, 2 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+EXIT_NO_ANSWER = 2
+SHADES = " ░▒▓█"
+_TIMEOUT_S = 30.0
+_LONGEST_BODY = 1500
+
+
+class NoAnswer(Exception):
+    """There is no answer to show; the message says why and what to type next."""
+
+
+def fetch(url: str, path: str, body: bytes | None = None) -> tuple[Any, float, dict[str, str]]:
+    """Calls the server.
+
+    Returns:
+        The JSON answer, the seconds it took, and the headers by lower-case name.
+
+    Raises:
+        NoAnswer: nobody listens there, it is not a model server, or it answers with an error.
+    """
+    headers = {"content-type": "application/json"}
+    key = os.environ.get("MODEL_SERVER_API_KEY")
+    if key:
+        headers["x-api-key"] = key
+    try:
+        request = urllib.request.Request(url + path, body, headers)
+        start = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            content = response.read()
+            seconds = time.perf_counter() - start
+            return json.loads(content), seconds, {name.lower(): value for name, value in response.headers.items()}
+    except urllib.error.HTTPError as error:
+        raise NoAnswer(f"The model server answers {error.code} to {path}: {_reason(error)}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise NoAnswer(f"No model server answers at {url} ({reason}). Start one with `make up-local`.") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300] or str(error.reason)
+
+
+def choose(status: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Picks the model to ask out of the answer of GET /models: the named one, else the first that answers.
+
+    Raises:
+        NoAnswer: there is none; the message says what to do.
+    """
+    models: list[dict[str, Any]] = status["models"]
+    if name is not None and name not in {model["name"] for model in models}:
+        known = ", ".join(sorted({model["name"] for model in models})) or "none"
+        raise NoAnswer(f"The model server has no model '{name}'; it has: {known}.")
+    wanted = [model for model in models if name is None or model["name"] == name]
+    ready = [model for model in wanted if model["version"] is not None]
+    if ready:
+        return ready[0]
+    if status["registry"]["reachable"] is False:
+        where = status["registry"]["uri"]
+        raise NoAnswer(f"No model is loaded, and the registry at {where} is away. Start it with `make up-local`.")
+    for model in wanted:
+        if model["rejected"]:
+            raise NoAnswer(
+                f"{model['wanted']} version {model['rejected']['version']} is {model['rejected']['reason']}."
+            )
+        if model["loading"]:
+            raise NoAnswer(f"{model['wanted']} version {model['loading']} is loading; ask again in a moment.")
+    if status["registry"]["reachable"] is None:
+        raise NoAnswer(
+            "The model server has just started and has not heard from the registry yet; ask again in a moment."
+        )
+    raise NoAnswer("The registry has no champion yet. Train one with `make sweep`.")
+
+
+def picture(values: Any, span: Sequence[float] | None) -> str:
+    """Draws a 2-D sample (or an image with one channel) in shades, two characters to a pixel; "" if it is none."""
+    if not (isinstance(values, list) and values and isinstance(values[0], list) and values[0]):
+        return ""
+    if all(isinstance(cell, list) and len(cell) == 1 for row in values for cell in row):
+        values = [[cell[0] for cell in row] for row in values]
+    if any(not isinstance(cell, (int, float)) for row in values for cell in row) or len(values[0]) > 64:
+        return ""
+    flat = [cell for row in values for cell in row]
+    low, high = span or (min(flat), max(flat))
+    scale = (len(SHADES) - 1) / ((high - low) or 1.0)
+    return "\n".join(
+        "".join(2 * SHADES[max(0, min(len(SHADES) - 1, round((cell - low) * scale)))] for cell in row).rstrip()
+        for row in values
+    )
+
+
+def top(scores: Sequence[float], labels: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
+    """Returns the best (label, score) pairs, best first."""
+    if len(scores) == 1 and len(labels) == 2:
+        scores = [1.0 - scores[0], scores[0]]
+    names = list(labels) if len(labels) == len(scores) else [f"output {index}" for index in range(len(scores))]
+    return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])[:count]
+
+
+def ask(url: str, name: str | None, sample: int | None) -> str:
+    """Asks the server about one golden sample and returns what to print.
+
+    Raises:
+        NoAnswer: there is no answer.
+    """
+    status, _, _ = fetch(url, "/models")
+    model = choose(status, name)
+    name, total = str(model["name"]), int(model["samples"])
+    if sample is not None and not 0 <= sample < total:
+        raise NoAnswer(f"{name} carries {total} samples: --sample must be 0 to {total - 1}, it is {sample}.")
+    index = random.randrange(total) if sample is None else sample
+    samples, _, _ = fetch(url, f"/models/{name}/samples?start={index}&count=1")
+    golden = samples["samples"][0]
+    body = json.dumps({"instances": [golden["input"]]})
+    path = f"/v1/models/{name}:predict"
+    answer, seconds, headers = fetch(url, path, body.encode())
+    lines = [f"{name}, sample {index} of {total}, sent raw to {url}{path}", ""]
+    drawing = picture(golden["input"], model["input"].get("range"))
+    lines += [drawing, ""] if drawing else []
+    best = top(answer["predictions"][0], samples["labels"])
+    mark = "right" if best[0][0] == golden["label"] else "wrong"
+    lines.append(f"true label  {golden['label']}")
+    for rank, (label, score) in enumerate(best):
+        lines.append(f"{'answer' if rank == 0 else '':<11} {label:<12} {score:7.2%}{f'   {mark}' if rank == 0 else ''}")
+    alias = f" ({model['alias']})" if model["alias"] else ""
+    lines.append(f"model       {name} version {headers.get('x-model-version', model['version'])}{alias}")
+    lines.append(f"run         {headers.get('x-mlflow-run-id') or 'unknown'}")
+    lines.append(f"time        {seconds * 1e3:.1f} ms (server: {headers.get('server-timing', 'not said')})")
+    if model["rejected"]:
+        lines.append(f"note        version {model['rejected']['version']} is {model['rejected']['reason']}")
+    if status["registry"]["reachable"] is False and model["staleness_s"] is not None:
+        lines.append(f"note        the registry is away; it confirmed this model {model['staleness_s']:.0f} s ago")
+    shown = body if len(body) <= _LONGEST_BODY else '{"instances": [ONE SAMPLE]}'
+    key = ' -H "x-api-key: $MODEL_SERVER_API_KEY"' if os.environ.get("MODEL_SERVER_API_KEY") else ""
+    lines += ["", "by hand:", f"curl -s {url}{path}{key} -d '{shown}'"]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, prints the answer or the reason why there is none, and returns the exit code."""
+    port = os.environ.get("MODEL_SERVER_PORT") or "8080"
+    parser = argparse.ArgumentParser(
+        prog="python -m services.model_server.ask", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--url", default=f"http://127.0.0.1:{port}", help="the model server (default: %(default)s)")
+    parser.add_argument("--model", help="a served model (default: the first that answers)")
+    parser.add_argument("--sample", type=int, help="which golden sample to send (default: any)")
+    options = parser.parse_args(arguments)
+    try:
+        print(ask(options.url.rstrip("/"), options.model, options.sample))
+    except NoAnswer as reason:
+        print(reason, file=sys.stderr)
+        return EXIT_NO_ANSWER
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

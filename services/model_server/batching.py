@@ -1,0 +1,249 @@
+"""One model's queue: requests that wait together are computed together, and every caller gets its own rows back.
+
+Nothing waits in order to fill a batch. While a call runs, requests queue; what is queued when it ends is the next one.
+All state belongs to the event loop; only the computation itself may happen in another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
+
+Array = NDArray[Any]
+Run = Callable[[Array], Array]
+
+# Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
+INLINE_S = 0.001
+# A call this short costs less than a place in the queue, so an idle model answers it on the spot.
+DIRECT_S = 25e-6
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request: rows (n, ...), and how many of them have been taken into batches."""
+
+    rows: Array
+    count: int
+    deadline: float
+    future: asyncio.Future[Array]
+    taken: int = 0
+    answered: int = 0
+    output: Array | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class _Piece:
+    """The rows of one job that are in one batch."""
+
+    job: _Job
+    start: int
+    stop: int
+
+
+class Batcher:
+    """Queues rows for one model and computes them in batches of at most `max_batch` rows."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch: int,
+        queue_rows: int,
+        estimate_s: Callable[[int], float] = lambda _: 0.0,
+        on_batch: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Makes an empty queue.
+
+        Args:
+            run: (n, ...) to (n, ...), row by row; never called twice at the same time.
+            max_batch: The most rows of one call; a larger request is cut into several.
+            queue_rows: The most rows that wait. A request larger than that is taken only by an empty queue.
+            estimate_s: Seconds of a call by its rows; decides between the event loop and a thread.
+            on_batch: Told the rows of every call.
+            clock: The clock of the deadlines, in seconds.
+        """
+        self._run = run
+        self._max_batch = max_batch
+        self._queue_rows = queue_rows
+        self._estimate_s = estimate_s
+        self._on_batch = on_batch
+        self._clock = clock
+        self._queue: deque[_Job] = deque()
+        self._waiting_rows = 0
+        self._busy = False
+        self._scheduled = False
+        self._closed = False
+        self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that are queued and not yet in a batch."""
+        return self._waiting_rows
+
+    async def submit(self, rows: Array, deadline: float) -> Array:
+        """Computes rows (n, ...), n > 0, together with what else is queued.
+
+        Args:
+            rows: The rows of one request.
+            deadline: When the answer is of no use any more, on the batcher's clock.
+
+        Returns:
+            The outputs of these rows, in their order.
+
+        Raises:
+            Overloaded: the queue is full.
+            DeadlineExceeded: the deadline passed before the answer was there; rows not yet started are dropped.
+            PredictionFailed: the model failed on these rows.
+        """
+        count = len(rows)
+        if self._waiting_rows and self._waiting_rows + count > self._queue_rows:
+            raise Overloaded(
+                f"The queue is full: {self._waiting_rows} rows wait, {self._queue_rows} may. Try again later."
+            )
+        if not self._queue and not self._busy and count <= self._max_batch and self._estimate_s(count) <= DIRECT_S:
+            return self._at_once(rows, count)
+        loop = asyncio.get_running_loop()
+        job = _Job(rows, count, deadline, loop.create_future())
+        self._queue.append(job)
+        self._waiting_rows += count
+        if self._busy:
+            self._arm(job, loop)
+        elif not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._drain)
+        try:
+            return await job.future
+        finally:
+            if job.timer is not None:
+                job.timer.cancel()
+
+    def _at_once(self, rows: Array, count: int) -> Array:
+        self._on_batch(count)
+        try:
+            return self._run(rows)
+        except Exception as error:
+            raise _failure(error) from None
+
+    def close(self) -> None:
+        """Lets the queue run empty and then ends the thread, if there is one."""
+        self._closed = True
+        self._end_thread_when_idle()
+
+    def _arm(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        if job.timer is None:
+            job.timer = loop.call_later(max(0.0, job.deadline - self._clock()), self._expire, job)
+
+    def _expire(self, job: _Job) -> None:
+        if not job.future.done():
+            job.future.set_exception(DeadlineExceeded("The answer did not come within the deadline of the server."))
+
+    def _drain(self) -> None:
+        """Runs the next batch: on the loop if it is short, else in the thread."""
+        self._scheduled = False
+        if self._busy:
+            return
+        pieces, rows = self._take()
+        if pieces:
+            self._on_batch(rows)
+            if self._estimate_s(rows) <= INLINE_S:
+                self._answer(pieces, self._compute(pieces))
+            else:
+                self._hand_over(pieces)
+        if self._queue and not self._busy:
+            # One batch per turn: between two batches the loop reads sockets and answers health checks.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._drain)
+        else:
+            self._end_thread_when_idle()
+
+    def _hand_over(self, pieces: list[_Piece]) -> None:
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._busy = True
+        for job in (*(piece.job for piece in pieces), *self._queue):
+            self._arm(job, loop)
+
+        def done(future: asyncio.Future[list[Array | BaseException]]) -> None:
+            self._busy = False
+            self._answer(pieces, future.result())
+            self._drain()
+
+        loop.run_in_executor(self._thread, self._compute, pieces).add_done_callback(done)
+
+    def _take(self) -> tuple[list[_Piece], int]:
+        """Takes pieces off the front of the queue, up to `max_batch` rows of one sample shape."""
+        pieces: list[_Piece] = []
+        rows = 0
+        now = self._clock()
+        while self._queue and rows < self._max_batch:
+            job = self._queue[0]
+            if job.deadline <= now:
+                self._expire(job)
+            if job.future.done():  # expired, or its caller has gone: work that nobody waits for is not done
+                self._waiting_rows -= job.count - job.taken
+                self._queue.popleft()
+                continue
+            if pieces and job.rows.shape[1:] != pieces[0].job.rows.shape[1:]:
+                break
+            stop = min(job.count, job.taken + self._max_batch - rows)
+            pieces.append(_Piece(job, job.taken, stop))
+            rows += stop - job.taken
+            self._waiting_rows -= stop - job.taken
+            job.taken = stop
+            if stop == job.count:
+                self._queue.popleft()
+        return pieces, rows
+
+    def _compute(self, pieces: list[_Piece]) -> list[Array | BaseException]:
+        """Returns the outputs of each piece, or what went wrong with it. May run in the thread."""
+        parts = [piece.job.rows[piece.start : piece.stop] for piece in pieces]
+        try:
+            if len(parts) == 1:
+                return [self._run(parts[0])]
+            output = self._run(np.concatenate(parts))
+        except Exception as error:
+            if len(parts) == 1:
+                return [error]
+            # One request must not fail the others it was batched with: each is tried alone.
+            return [self._compute([piece])[0] for piece in pieces]
+        ends = np.cumsum([len(part) for part in parts])
+        return [output[end - len(part) : end] for part, end in zip(parts, ends.tolist(), strict=True)]
+
+    def _answer(self, pieces: list[_Piece], outputs: list[Array | BaseException]) -> None:
+        for piece, output in zip(pieces, outputs, strict=True):
+            job = piece.job
+            if job.future.done():
+                continue
+            if isinstance(output, BaseException):
+                job.future.set_exception(_failure(output))
+            elif piece.stop - piece.start == job.count:
+                job.future.set_result(output)
+            else:
+                if job.output is None:
+                    job.output = np.empty((job.count, *output.shape[1:]), output.dtype)
+                job.output[piece.start : piece.stop] = output
+                job.answered += piece.stop - piece.start
+                if job.answered == job.count:
+                    job.future.set_result(job.output)
+
+    def _end_thread_when_idle(self) -> None:
+        if self._closed and self._thread is not None and not self._busy and not self._queue:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+
+def _failure(error: BaseException) -> PredictionFailed:
+    return PredictionFailed(f"The model failed: {str(error)[:300]}")

@@ -1,0 +1,144 @@
+"""JSON values to arrays and back: what every JSON dialect needs, strict about types, fast about numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from services.model_server.errors import BadInput, BadRequest
+from services.model_server.package import Contract, TensorSpec
+
+Array = NDArray[Any]
+
+_DECODER = json.JSONDecoder()
+NOT_FINITE = (b"x-warning", b"the outputs hold NaN or Infinity, written as null")
+
+
+def load_json(body: bytes, lenient: bool = False) -> Any:
+    """Parses a JSON body.
+
+    Args:
+        body: The bytes, UTF-8.
+        lenient: Also takes the tokens NaN, Infinity and -Infinity, and bytes after the document, as TF Serving does.
+
+    Raises:
+        BadRequest: it is not JSON. The message does not quote the body.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise BadRequest("JSON Parse error: The document is empty") from None
+        if lenient:
+            try:
+                return _DECODER.raw_decode(body.decode().lstrip())[0]
+            except (ValueError, RecursionError):
+                pass
+        raise BadRequest(f"JSON Parse error: {error.msg} at byte {error.pos}") from None
+
+
+def to_array(value: Any, spec: TensorSpec, nulls: bool = False) -> Array:
+    """Turns nested JSON lists of numbers into an array of the contract's dtype.
+
+    Args:
+        value: A number or nested lists.
+        spec: Says the dtype. Integer dtypes take integer literals only.
+        nulls: Whether null counts as NaN, as in a data frame.
+
+    Raises:
+        BadInput: text, booleans, null or objects among the numbers, lists of unequal length, or numbers out of range.
+    """
+    dtype = np.dtype(spec.dtype)
+    try:
+        raw = np.array(value)
+    except (ValueError, OverflowError, RecursionError):
+        raise BadInput(f"Input '{spec.name}' is ragged: all lists of one level must have the same length.") from None
+    if raw.dtype.kind == "f" and raw.size == 0:
+        return raw.astype(dtype)
+    wanted = "iu" if dtype.kind in "iu" else "iuf"
+    if raw.dtype.kind not in wanted or raw.dtype.kind == "b":
+        raw = _repaired(value, raw, spec, nulls)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if raw.size and (raw.min() < limits.min or raw.max() > limits.max):
+            raise BadInput(f"Input '{spec.name}' has numbers outside {dtype} ({limits.min} to {limits.max}).")
+        return raw.astype(dtype)
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is counted as out of range
+        return raw.astype(dtype)
+
+
+def refuse_booleans(body: bytes, value: Any, spec: TensorSpec) -> None:
+    """Refuses true and false among numbers, which NumPy would count as 1 and 0.
+
+    `body` is searched first; only a body with such a word is walked. One letter of each word is looked for before the
+    word: numbers have no letters but e, and the search for a single byte is many times faster.
+
+    Raises:
+        BadInput: there is a boolean.
+    """
+    if (b"r" in body and b"true" in body) or (b"l" in body and b"false" in body):
+        for leaf in _leaves(value):
+            if isinstance(leaf, bool):
+                raise BadInput(_wrong_type(leaf, spec))
+
+
+def _repaired(value: Any, raw: Array, spec: TensorSpec, nulls: bool) -> Array:
+    for leaf in _leaves(value):
+        if nulls and leaf is None:
+            continue
+        if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
+            raise BadInput(_wrong_type(leaf, spec))
+        if isinstance(leaf, float) and np.dtype(spec.dtype).kind in "iu":
+            raise BadInput(f"Input '{spec.name}' takes whole numbers ({spec.dtype}), without a decimal point.")
+    try:
+        if nulls:
+            return np.array(raw.tolist(), dtype=np.float64)
+        return np.array(value, dtype=np.float64 if np.dtype(spec.dtype).kind == "f" else np.int64)
+    except (ValueError, TypeError, OverflowError):
+        raise BadInput(f"Input '{spec.name}' is ragged or has numbers that are too large.") from None
+
+
+def _wrong_type(leaf: Any, spec: TensorSpec) -> str:
+    names = {str: "String", bool: "Boolean", type(None): "Null", dict: "Object", list: "Array"}
+    expected = "float" if np.dtype(spec.dtype).kind == "f" else spec.dtype
+    kind = names.get(type(leaf), type(leaf).__name__)
+    shown = json.dumps(leaf)[:256]
+    return f"JSON Value: {shown} Type: {kind} is not of expected type: {expected}"
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(reversed(item))
+        else:
+            yield item
+
+
+def as_batch(array: Array, contract: Contract) -> tuple[Array, bool]:
+    """Gives a single sample its batch dimension.
+
+    Returns:
+        The batch, and whether it was a single sample, to be answered without a batch dimension. A tensor of one
+        dimension less than the contract's can only be one sample.
+    """
+    wanted = contract.input.sample_shape
+    if array.ndim == len(wanted) and all(size in (None, own) for size, own in zip(wanted, array.shape, strict=True)):
+        return array[np.newaxis], True
+    return array, False
+
+
+def dump_array(array: Array) -> bytes:
+    """Encodes an array as JSON; what is not finite becomes null."""
+    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def has_nulls(encoded: bytes) -> bool:
+    """Whether an encoded array of numbers had values that are not finite."""
+    return b"null" in encoded

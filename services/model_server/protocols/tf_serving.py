@@ -1,0 +1,260 @@
+"""TensorFlow Serving's REST dialect, under /v1: status, metadata, predict and classify; KServe V1 can read it too.
+
+Two differences: a single sample without batch dimension is taken and answered in kind, and the status of a model that
+is not ready comes with code 503 (KServe looks at the code, TF Serving's clients look at the body).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import unquote
+
+import orjson
+from starlette.routing import BaseRoute, Mount
+
+from services.model_server.engine import ServedModel, Slot, State
+from services.model_server.errors import (
+    BadInput,
+    BadRequest,
+    BodyTooLarge,
+    DeadlineExceeded,
+    ModelServerError,
+    NotReady,
+    NotServed,
+    Overloaded,
+    Unauthorized,
+    UnknownModel,
+    UnsupportedMedia,
+)
+from services.model_server.package import TensorSpec
+from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.tensors import (
+    Array,
+    as_batch,
+    dump_array,
+    has_nulls,
+    load_json,
+    refuse_booleans,
+    to_array,
+)
+
+_ADDRESS = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+    r"(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?",
+    re.IGNORECASE,
+)
+_SIGNATURE = "serving_default"
+_DTYPES = {
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "int64": "DT_INT64",
+    "int32": "DT_INT32",
+    "uint8": "DT_UINT8",
+}
+
+
+class _Address(NamedTuple):
+    name: str
+    version: str | None
+    label: str | None
+    verb: str  # status, metadata, predict, classify or regress
+
+
+@lru_cache(maxsize=1024)
+def _parse_address(method: str, path: str) -> _Address:
+    """Reads an address like /v1/models/digits/versions/3:predict; parts are percent-decoded after the cut.
+
+    Raises:
+        BadRequest: TF Serving's sentence for everything under /v1 that is not one of its addresses.
+    """
+    if method == "GET" and re.fullmatch(r"/v1/models/?", path, re.IGNORECASE):
+        raise BadRequest("Missing model name in request.")
+    match = _ADDRESS.fullmatch(path)
+    verb = (match["verb"] or ("metadata" if match["metadata"] else "status")).lower() if match else ""
+    if match is None or method != ("GET" if verb in ("status", "metadata") else "POST"):
+        raise BadRequest(f"Malformed request: {method} {unquote(path)[:256]}")
+    version = match["version"]
+    if version is not None:
+        if not version.isascii() or not version.isdigit() or int(version) >= 2**63:
+            raise BadRequest(f"Failed to convert version: {unquote(version)[:64]} to numeric.")
+        version = str(int(version))
+    label = match["label"]
+    return _Address(unquote(match["name"]), version, None if label is None else unquote(label), verb)
+
+
+class TfServing(Dialect):
+    """`/v1/models/...` as TF Serving 2.x answers it."""
+
+    name = "tf_serving"
+    codes: ClassVar = {
+        BadRequest: 400,
+        UnsupportedMedia: 400,
+        Unauthorized: 401,
+        UnknownModel: 404,
+        BodyTooLarge: 413,
+        Overloaded: 429,
+        NotServed: 501,
+        NotReady: 503,
+        DeadlineExceeded: 504,
+        ModelServerError: 500,
+    }
+
+    def routes(self) -> list[BaseRoute]:
+        """Takes everything under /v1: the dialect has its own grammar and its own answer to what does not fit."""
+        return [Mount("/v1", app=self.endpoint(self.handle))]
+
+    def error_body(self, error: Exception, status: int) -> Reply:
+        """`{"error": message}`."""
+        return Reply(orjson.dumps({"error": str(error)}), status)
+
+    async def handle(self, call: Call) -> Reply:
+        """Answers any address under /v1."""
+        raw = call.scope.get("raw_path")
+        path = str(raw, "latin-1").partition("?")[0] if raw else call.scope["path"]
+        address = _parse_address(call.method, path)
+        if address.verb == "status":
+            return self._status(address)
+        if address.verb == "regress":
+            raise NotServed("Regress is not served here; use :predict.")
+        body = await call.body() if address.verb != "metadata" else b""
+        model = call.model = self._find(address)
+        if address.verb == "metadata":
+            return Reply(orjson.dumps(_metadata(model)))
+        return await (self._predict if address.verb == "predict" else self._classify)(call, model, body)
+
+    def _find(self, address: _Address) -> ServedModel:
+        try:
+            return self.engine.find(address.name, address.version, address.label)
+        except UnknownModel as error:
+            wanted = f"Specific({address.name}, {address.version})" if address.version else f"Latest({address.name})"
+            raise type(error)(f"Servable not found for request: {wanted}") from None
+
+    async def _predict(self, call: Call, model: ServedModel, body: bytes) -> Reply:
+        request = _request(body)
+        if ("instances" in request) == ("inputs" in request):
+            both = "Request has both 'inputs' and 'instances'; send one" if "inputs" in request else None
+            raise BadRequest(both or "Missing 'inputs' or 'instances' key")
+        spec = model.contract.input
+        if "instances" in request:
+            value, key = _rows(request["instances"], spec), b"predictions"
+        else:
+            value, key = request["inputs"], b"outputs"
+            if isinstance(value, dict):
+                value = _named(value, spec)
+        refuse_booleans(body, value, spec)
+        batch, single = as_batch(to_array(value, spec), model.contract)
+        answer = await self.predict(call, model, batch)
+        return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
+
+    async def _classify(self, call: Call, model: ServedModel, body: bytes) -> Reply:
+        examples = _request(body).get("examples")
+        spec, labels = model.contract.input, model.contract.labels
+        if not isinstance(examples, list) or not examples or not all(isinstance(item, dict) for item in examples):
+            raise BadRequest("Missing 'examples' key: a list of objects, feature name to value or list of values")
+        value = [_named(example, spec) for example in examples]
+        refuse_booleans(body, value, spec)
+        rows = to_array(value, spec)
+        if spec.sample_size is not None and rows.size == len(rows) * spec.sample_size:
+            rows = rows.reshape(len(rows), *(size or 0 for size in spec.sample_shape))  # an Example's features are flat
+        answer = await self.predict(call, model, rows)
+        scores = answer.outputs.reshape(len(rows), -1)
+        if len(labels) != scores.shape[1]:
+            raise BadRequest(f"Model {model.name} has no labels to classify with; use :predict.")
+        results = [[[label, score] for label, score in zip(labels, row, strict=True)] for row in scores.tolist()]
+        return Reply(json.dumps({"results": results}).encode())
+
+    def _status(self, address: _Address) -> Reply:
+        slots = self.engine.slots_of(address.name)
+        if not slots:
+            raise UnknownModel(f"Could not find any versions of model {address.name}")
+        versions = [
+            entry
+            for slot in slots
+            if address.label is None or slot.ref.alias == address.label
+            for entry in _version_status(slot)
+            if address.version is None or entry["version"] == address.version
+        ]
+        if not versions and address.version is not None:
+            raise UnknownModel(f"Could not find version {address.version} of model {address.name}")
+        if not versions and address.label is not None:
+            raise BadRequest(f"Unrecognized servable version label: {address.label}")
+        versions = list({(entry["version"], entry["state"]): entry for entry in versions}.values())
+        versions.sort(key=lambda entry: -int(entry["version"]))
+        ready = any(entry["state"] == "AVAILABLE" for entry in versions) and not self.engine.draining
+        body = {"model_version_status": versions, "name": address.name, "ready": ready}
+        return Reply(orjson.dumps(body), 200 if ready else 503)
+
+
+def _request(body: bytes) -> dict[str, Any]:
+    request = load_json(body, lenient=True)
+    if not isinstance(request, dict):
+        raise BadRequest("Request body must be a JSON object")
+    signature = request.get("signature_name", _SIGNATURE)
+    if not isinstance(signature, str):
+        raise BadRequest("'signature_name' must be a string value.")
+    if signature not in (_SIGNATURE, ""):
+        raise BadRequest(f'Serving signature name: "{signature[:256]}" not found in signature def')
+    return request
+
+
+def _rows(instances: Any, spec: TensorSpec) -> Any:
+    """Reads the row format: a list of tensors, or a list of objects that name the one input."""
+    if not isinstance(instances, list) or not instances:
+        raise BadRequest("'instances' must be a list of one or more samples")
+    if isinstance(instances[0], dict):
+        if not all(isinstance(item, dict) for item in instances):
+            raise BadRequest("'instances' must be all tensors or all objects")
+        return [_named(item, spec) for item in instances]
+    return instances
+
+
+def _named(value: dict[str, Any], spec: TensorSpec) -> Any:
+    if value.keys() != {spec.name}:
+        got = ", ".join(sorted(value))[:256] or "none"
+        raise BadInput(f"Missing named input: this model takes '{spec.name}' and nothing else, got: {got}.")
+    return value[spec.name]
+
+
+def _encode(outputs: Array) -> bytes:
+    encoded = dump_array(outputs)
+    if has_nulls(encoded):  # this dialect has tokens for them: NaN, Infinity, -Infinity
+        return json.dumps(outputs.tolist()).encode()
+    return encoded
+
+
+def _version_status(slot: Slot) -> list[dict[str, Any]]:
+    """Lists what a slot serves, loads or refuses as TF Serving lists versions."""
+    entries = []
+    if slot.served is not None:
+        entries.append(_entry(slot.served.version, State.AVAILABLE.value))
+    if slot.rejection is not None:
+        entries.append(_entry(slot.rejection.version, "END", "DATA_LOSS", f"REJECTED: {slot.rejection.reason}"))
+    elif slot.loading is not None:
+        entries.append(_entry(slot.loading, State.LOADING.value))
+    return entries
+
+
+def _entry(version: str, state: str, code: str = "OK", message: str = "") -> dict[str, Any]:
+    return {"version": version, "state": state, "status": {"error_code": code, "error_message": message}}
+
+
+def _metadata(model: ServedModel) -> dict[str, Any]:
+    def tensor(spec: TensorSpec, kind: str) -> dict[str, Any]:
+        sizes = [{"size": str(-1 if size is None else size), "name": ""} for size in spec.shape]
+        shape = {"dim": sizes, "unknown_rank": False}
+        return {"dtype": _DTYPES[spec.dtype], "tensor_shape": shape, "name": f"{kind}_{spec.name}:0"}
+
+    contract = model.contract
+    signature = {
+        "inputs": {contract.input.name: tensor(contract.input, _SIGNATURE)},
+        "outputs": {contract.output.name: tensor(contract.output, "StatefulPartitionedCall")},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
+        # The double key is TF Serving's own: a map inside a message of the same name.
+        "metadata": {"signature_def": {"signature_def": {_SIGNATURE: signature}}},
+    }

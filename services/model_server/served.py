@@ -1,0 +1,95 @@
+"""What is served: a loaded model version, and the slot that follows one wanted alias or version."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+
+from services.model_server.batching import Batcher
+from services.model_server.metrics import ModelStats
+from services.model_server.model_store import Stored
+from services.model_server.package import Package
+from services.model_server.predictor import Cost, Predictor
+from services.model_server.settings import Ref
+
+
+class State(Enum):
+    """Where a wanted model is on its way to being served."""
+
+    WAITING = "WAITING"
+    """The registry has no such model, alias or version yet, or has not been asked yet."""
+    LOADING = "LOADING"
+    """A version is being fetched, verified and warmed; nothing answers yet."""
+    AVAILABLE = "AVAILABLE"
+    """A version answers. A newer one may be loading beside it, or be rejected."""
+    REJECTED = "REJECTED"
+    """The wanted version is refused and there is no earlier one to fall back on."""
+
+
+class ServedModel:
+    """One loaded, warmed and checked version with its queue. Lives until its last request is answered."""
+
+    def __init__(
+        self, ref: Ref, stored: Stored, package: Package, predictor: Predictor, batcher: Batcher, cost: Cost
+    ) -> None:
+        self.ref = ref
+        self.name = stored.name
+        self.version = stored.version
+        self.run_id = stored.run_id
+        self.stored = stored
+        self.digest = package.digest
+        self.contract = package.contract
+        self.golden = package.golden
+        self.predictor = predictor
+        self.batcher = batcher
+        self.cost = cost
+        self.since = datetime.now(UTC)
+        self.stats = ModelStats(self.name, self.version, ref.alias or "", self.digest, self.run_id)
+        self.stats.queued_rows = lambda: batcher.waiting_rows
+        # The same three headers go out with every answer, so they are encoded once.
+        self.headers = (
+            (b"x-model-version", self.version.encode()),
+            (b"x-model-digest", b"sha256:" + self.digest.encode()),
+            (b"x-mlflow-run-id", self.run_id.encode()),
+        )
+
+
+@dataclass
+class Rejection:
+    """A version that must not be served, why, and when it is tried again (`retry_at` on the monotonic clock)."""
+
+    version: str
+    reason: str
+    attempts: int = 1
+    retry_at: float = 0.0
+
+
+@dataclass
+class Slot:
+    """One wanted ref: what answers for it now, what is being tried, what was refused."""
+
+    ref: Ref
+    state: State = State.WAITING
+    served: ServedModel | None = None
+    loading: str | None = None
+    rejection: Rejection | None = None
+    note: str = "not looked up yet"
+    confirmed_at: float | None = None
+    """Unix time when the registry last said what the ref points to; None if it never did."""
+    missing_polls: int = 0
+    discovered: bool = field(default=False)
+    """Whether the slot came from `*` and goes away with its alias."""
+
+    def staleness_s(self) -> float | None:
+        """Seconds since the registry last confirmed the ref; None if it never did."""
+        return None if self.confirmed_at is None else max(0.0, time.time() - self.confirmed_at)
+
+    def why_not(self) -> str:
+        """Says in a sentence why nothing answers for this slot."""
+        if self.rejection is not None:
+            return f"{self.ref}: version {self.rejection.version} REJECTED: {self.rejection.reason}."
+        if self.loading is not None:
+            return f"{self.ref}: version {self.loading} is loading."
+        return f"{self.ref}: {self.note}."

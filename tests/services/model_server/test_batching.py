@@ -1,0 +1,204 @@
+"""Rows go back to those who sent them, nothing waits for ever, and one bad request fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from services.model_server.batching import Batcher
+from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
+from tests.services.model_server.parts import run
+
+FAR = float("inf")
+DIRECT, INLINE, THREAD = 0.0, 0.0005, 1.0  # estimates that lead to each of the three ways to compute
+
+
+def square(rows: NDArray[Any]) -> NDArray[Any]:
+    return np.stack([rows[:, 0], rows[:, 0] ** 2], axis=1)
+
+
+def batcher(
+    compute: Callable[[NDArray[Any]], NDArray[Any]] = square, seconds: float = INLINE, **options: Any
+) -> Batcher:
+    options = {"max_batch": 4, "queue_rows": 10_000} | options
+    return Batcher(compute, estimate_s=lambda _: seconds, **options)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 11), min_size=1, max_size=12),
+    max_batch=st.integers(1, 9),
+    seconds=st.sampled_from([DIRECT, INLINE, THREAD]),
+)
+def test_every_caller_gets_its_own_rows_in_order(counts: list[int], max_batch: int, seconds: float) -> None:
+    sizes: list[int] = []
+
+    async def work() -> list[NDArray[Any]]:
+        queue = batcher(seconds=seconds, max_batch=max_batch, on_batch=sizes.append)
+        starts = np.cumsum([0, *counts])
+        requests = [np.arange(a, a + n, dtype=np.float64)[:, None] for a, n in zip(starts, counts, strict=False)]
+        answers = await asyncio.gather(*(queue.submit(rows, FAR) for rows in requests))
+        assert queue.waiting_rows == 0
+        queue.close()
+        return [
+            np.concatenate([rows, rows**2], axis=1) == answer for rows, answer in zip(requests, answers, strict=True)
+        ]
+
+    assert all(same.all() for same in run(work()))
+    assert max(sizes) <= max_batch
+    assert sum(sizes) == sum(counts)
+
+
+def test_requests_that_wait_together_are_computed_together() -> None:
+    sizes: list[int] = []
+
+    async def work() -> None:
+        queue = batcher(max_batch=64, on_batch=sizes.append)
+        await asyncio.gather(*(queue.submit(np.ones((3, 1)), FAR) for _ in range(5)))
+
+    run(work())
+    assert sizes == [15]
+
+
+def test_a_cheap_call_of_an_idle_model_is_answered_on_the_spot() -> None:
+    async def work() -> None:
+        coroutine = batcher(seconds=DIRECT).submit(np.ones((1, 1)), FAR)
+        with pytest.raises(StopIteration):  # it ends without having waited for anything
+            coroutine.send(None)
+
+    run(work())
+
+
+def test_samples_of_different_shapes_do_not_share_a_batch() -> None:
+    async def work() -> list[NDArray[Any]]:
+        queue = batcher(lambda rows: rows.sum(axis=1), max_batch=64)
+        return list(await asyncio.gather(*(queue.submit(np.ones(shape), FAR) for shape in ((2, 3), (1, 5)))))
+
+    first, second = run(work())
+    assert first.tolist() == [3, 3]
+    assert second.tolist() == [5]
+
+
+@pytest.mark.parametrize("seconds", [DIRECT, INLINE, THREAD])
+def test_a_request_that_fails_does_not_fail_those_in_its_batch(seconds: float) -> None:
+    def compute(rows: NDArray[Any]) -> NDArray[Any]:
+        if (rows < 0).any():
+            raise ValueError("negative")
+        return rows
+
+    async def work() -> list[Any]:
+        queue = batcher(compute, seconds, max_batch=64)
+        requests = [np.full((1, 1), value) for value in (1.0, -1.0, 2.0)]
+        answers = await asyncio.gather(*(queue.submit(rows, FAR) for rows in requests), return_exceptions=True)
+        queue.close()
+        return list(answers)
+
+    good, bad, also_good = run(work())
+    assert (good.item(), also_good.item()) == (1.0, 2.0)
+    assert isinstance(bad, PredictionFailed)
+
+
+class Gate:
+    """A model that computes when the test lets it."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        self.calls: list[int] = []
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        self.calls.append(len(rows))
+        self.entered.set()
+        assert self.leave.wait(20)
+        return rows
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_a_full_queue_refuses_and_takes_again_when_it_has_room() -> None:
+    async def work() -> None:
+        gate = Gate()
+        queue = batcher(gate, THREAD, max_batch=4, queue_rows=6)
+        running = asyncio.create_task(queue.submit(np.ones((4, 1)), FAR))
+        await until(gate.entered.is_set)
+        waiting = asyncio.create_task(queue.submit(np.ones((5, 1)), FAR))
+        await until(lambda: queue.waiting_rows == 5)
+        with pytest.raises(Overloaded, match="5 rows wait, 6 may"):
+            await queue.submit(np.ones((2, 1)), FAR)
+        gate.leave.set()
+        await asyncio.gather(running, waiting)
+        assert (await queue.submit(np.ones((2, 1)), FAR)).shape == (2, 1)
+        queue.close()
+
+    run(work())
+
+
+def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
+    async def work() -> NDArray[Any]:
+        return await batcher(max_batch=4, queue_rows=2).submit(np.ones((9, 1)), FAR)
+
+    assert run(work()).shape == (9, 2)
+
+
+def test_the_deadline_ends_the_wait_and_what_expired_is_never_computed() -> None:
+    async def work() -> None:
+        now = 0.0
+        gate = Gate()
+        queue = batcher(gate, THREAD, clock=lambda: now)
+        running = asyncio.create_task(queue.submit(np.ones((1, 1)), 100.0))
+        await until(gate.entered.is_set)
+        with pytest.raises(DeadlineExceeded):
+            await queue.submit(np.ones((3, 1)), 0.01)  # ends although the model is still busy
+        gate.leave.set()
+        await running
+        await queue.submit(np.ones((2, 1)), 100.0)
+        assert gate.calls == [1, 2]
+        assert queue.waiting_rows == 0
+        queue.close()
+
+    run(work())
+
+
+def test_rows_of_a_caller_that_has_gone_are_not_computed() -> None:
+    async def work() -> None:
+        gate = Gate()
+        queue = batcher(gate, THREAD)
+        running = asyncio.create_task(queue.submit(np.ones((1, 1)), FAR))
+        await until(gate.entered.is_set)
+        gone = asyncio.create_task(queue.submit(np.ones((3, 1)), FAR))
+        await until(lambda: queue.waiting_rows == 3)
+        gone.cancel()
+        gate.leave.set()
+        await running
+        await asyncio.gather(gone, return_exceptions=True)
+        await until(lambda: queue.waiting_rows == 0)
+        assert gate.calls == [1]
+        queue.close()
+
+    run(work())
+
+
+def test_closing_lets_what_is_queued_be_answered() -> None:
+    async def work() -> None:
+        gate = Gate()
+        queue = batcher(gate, THREAD)
+        running = asyncio.create_task(queue.submit(np.ones((1, 1)), FAR))
+        await until(gate.entered.is_set)
+        waiting = asyncio.create_task(queue.submit(np.ones((2, 1)), FAR))
+        await until(lambda: queue.waiting_rows == 2)
+        queue.close()
+        gate.leave.set()
+        assert (await running).shape == (1, 1)
+        assert (await waiting).shape == (2, 1)
+
+    run(work())
