@@ -164,7 +164,7 @@ class TrialLife:
             tags["regatta.reason"] = reason
         metrics: dict[str, float] = {"seconds": self.seconds}
         if best.epoch is not None:
-            metrics |= {f"best.{name}": value for name, value in self._best_metrics.items()}
+            metrics |= {f"best.{name}": value for name, value in self._best_metrics.items() if name != "learning_rate"}
             metrics["best.epoch"] = float(best.epoch)
         if checkpoint is not None:
             tags["regatta.checkpoint_sha256"] = checkpoint.sha256

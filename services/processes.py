@@ -179,7 +179,7 @@ class Stack:
             )
         child.returncode = 0  # it is meant to outlive this object, which would warn of that
         address = service.address(port)
-        started = Started(child.pid, psutil.Process(child.pid).create_time(), address, command)
+        started = Started(child.pid, await_command(child.pid), address, command)
         file = self._file(service.name, "json")
         file.with_suffix(".tmp").write_text(json.dumps(asdict(started)))
         file.with_suffix(".tmp").replace(file)
@@ -228,6 +228,17 @@ class Stack:
                 self.say("Another command starts or stops services here; waiting for it …")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def await_command(pid: int) -> float:
+    """Waits until the new process shows its command line, a moment after Popen returns. Returns its start."""
+    process = psutil.Process(pid)
+    try:
+        while not process.cmdline():
+            time.sleep(0.001)
+    except psutil.ZombieProcess:
+        pass  # it has ended already; who waits for it will find out
+    return process.create_time()
 
 
 def answers(address: str, path: str) -> bool:

@@ -61,6 +61,7 @@ class Rollout:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="rollout")
         self._loads: dict[Ref, asyncio.Task[None]] = {}
         self._written: dict[Ref, float] = {}
+        self._writes: set[asyncio.Future[Any]] = set()
         self.registry_error: str | None = None
         for ref in settings.models:
             if ref.name != ANY_MODEL:
@@ -79,9 +80,9 @@ class Rollout:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def settle(self) -> None:
-        """Waits until nothing is being loaded."""
-        while self._loads:
-            await asyncio.wait(list(self._loads.values()))
+        """Waits until nothing is being loaded or written."""
+        while pending := [*self._loads.values(), *self._writes]:
+            await asyncio.wait(pending)
 
     async def step(self) -> None:
         """Asks the registry once and starts what follows from its answer."""
@@ -200,6 +201,7 @@ class Rollout:
         if not fallback:
             slot.rejection = None
             if self._engine.stats.registry_up and slot.confirmed_at is not None:
+                self._written[slot.ref] = slot.confirmed_at
                 self._in_background(self._store.confirm, slot.ref, target, slot.confirmed_at)
             self._in_background(self._store.prune, {model.digest for model in self._engine.loaded()})
         return True
@@ -238,10 +240,13 @@ class Rollout:
         """Does housekeeping on the cache's disk; a full disk is worth a line in the log and no more."""
 
         def done(future: asyncio.Future[Any]) -> None:
+            self._writes.discard(future)
             if not future.cancelled() and (error := future.exception()) is not None:
                 self._log("cache_not_written", level="warning", reason=f"{type(error).__name__}: {error}")
 
-        asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments).add_done_callback(done)
+        write = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        self._writes.add(write)
+        write.add_done_callback(done)
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

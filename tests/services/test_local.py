@@ -26,7 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 """
 DYING = "import sys; print('the database is on fire', flush=True); sys.exit(3)"
-SILENT = "import signal; signal.pause()"
+SILENT = "import signal; print('here', flush=True); signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + HEALTHY
 
 
@@ -187,14 +187,12 @@ def test_a_service_that_ignores_the_gentle_signal_is_stopped_all_the_same(
 def test_a_pid_that_now_belongs_to_somebody_else_is_never_stopped(
     make_stack: MakeStack, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", SILENT]) as bystander:
-        process = psutil.Process(bystander.pid)
-        record = {
-            "pid": bystander.pid,
-            "created": process.create_time(),
-            "address": "http://127.0.0.1:1",
-            "command": process.cmdline(),
-        }
+    command = [sys.executable, "-c", SILENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as bystander:
+        assert bystander.stdout is not None
+        assert bystander.stdout.readline() == b"here\n"
+        created = psutil.Process(bystander.pid).create_time()
+        record = {"pid": bystander.pid, "created": created, "address": "http://127.0.0.1:1", "command": command}
         stack = make_stack(service())
         file = tmp_path / "home" / "run" / "fake.json"
         file.parent.mkdir(parents=True)
