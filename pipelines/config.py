@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
-from pipelines.callbacks import Callbacks
+from pipelines.callbacks import Callback, CallbackSpec, label_is_name
 from pipelines.datasets import Dataset
 from pipelines.datasets.digits import Digits
 from pipelines.distributions import Entry
@@ -33,6 +34,20 @@ def metric_names() -> tuple[str, ...]:
     return (*METRICS, *(f"val_{name}" for name in METRICS))
 
 
+def _watches_what_exists(callback: CallbackSpec) -> CallbackSpec:
+    """What a callback watches must exist in an epoch."""
+    known = metric_names()
+    unknown = [name for name in dict.fromkeys(callback.watched_metrics()) if name not in known]
+    if not unknown:
+        return callback
+    details: list[InitErrorDetails] = []
+    for name in unknown:
+        place = ("monitor",) if getattr(callback, "monitor", None) == name else ("filepath",)
+        problem = ValueError(f"watches '{name}', which no epoch has; there are {', '.join(known)}")
+        details.append({"type": "value_error", "loc": place, "input": name, "ctx": {"error": problem}})
+    raise ValidationError.from_exception_data("callback", details)  # each at its own place in the recipe
+
+
 class TrainingConfig(Spec):
     """One training, complete: the same config on the same machine gives the same curve."""
 
@@ -42,7 +57,9 @@ class TrainingConfig(Spec):
     """What learns it."""
     optimizer: Optimizer = Adam()
     """How it learns."""
-    callbacks: Callbacks = Field(default_factory=dict)
+    callbacks: Annotated[
+        dict[str, Annotated[Callback, AfterValidator(_watches_what_exists)]], BeforeValidator(label_is_name)
+    ] = Field(default_factory=dict)
     """What looks on and steps in, by label, in the order they are called."""
     epochs: int = Field(20, ge=1)
     """Passes over the training samples, at most."""
@@ -51,23 +68,13 @@ class TrainingConfig(Spec):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of initial weights, sample order and everything else that is drawn. Trial n of a sweep adds n."""
 
-    @model_validator(mode="after")
-    def _callbacks_fit(self) -> TrainingConfig:
-        """What a callback watches must exist, and the learning rate has one owner."""
-        known = metric_names()
-        problems = []
-        for label, callback in self.callbacks.items():
-            unknown = [name for name in callback.watched_metrics() if name not in known]
-            problems += [
-                f"callbacks.{label} watches '{name}', which no epoch has; there are {', '.join(known)}"
-                for name in dict.fromkeys(unknown)
-            ]
-        owners = [label for label, callback in self.callbacks.items() if callback.owns_learning_rate()]
+    @field_validator("callbacks")
+    @classmethod
+    def _one_owner_of_the_rate(cls, callbacks: dict[str, CallbackSpec]) -> dict[str, CallbackSpec]:
+        owners = [label for label, callback in callbacks.items() if callback.owns_learning_rate()]
         if len(owners) > 1:
-            problems.append(f"callbacks {' and '.join(owners)} would both move the learning rate; keep one of them")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+            raise ValueError(f"{' and '.join(owners)} would all move the learning rate; keep one of them")
+        return callbacks
 
 
 class Objective(Spec):

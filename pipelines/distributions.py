@@ -93,7 +93,7 @@ class Choices(Spec):
 
     def suggest(self, trial: Suggests, name: str) -> Any:
         """The trial's value."""
-        by_label = {_label(choice): choice for choice in self.choices}
+        by_label = {label(choice): choice for choice in self.choices}
         return by_label[trial.suggest_categorical(name, list(by_label))]
 
     def probes(self) -> list[Any]:
@@ -112,7 +112,9 @@ def _kind(data: Any) -> str:
     if isinstance(data, list | tuple):
         return "list"
     if isinstance(data, dict):
-        return str(data["type"]) if isinstance(data.get("type"), str) else "branches"
+        if isinstance(data.get("type"), str):
+            return str(data["type"])
+        return "range without a type" if data.keys() & {"low", "high", "choices"} else "branches"
     return "branches" if isinstance(data, Branches) else "constant"
 
 
@@ -152,7 +154,8 @@ BranchEntry = Annotated[Union[(*_VARYING, Annotated[Scalar, Tag("constant")])], 
 Branches.model_rebuild()
 
 
-def _label(choice: Any) -> Any:
+def label(choice: Any) -> Any:
+    """The choice as Optuna sees it."""
     return json.dumps(choice) if isinstance(choice, list) else choice
 
 

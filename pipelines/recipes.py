@@ -38,8 +38,11 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
     """The recipe in a document that was read already; see `read_recipe`."""
     raw = document.data
     mistakes: list[Mistake] = []
+    chosen: list[str] = []
     for setting in settings:
-        mistakes += _apply(raw, setting)
+        wrong = _apply(raw, setting)
+        mistakes += wrong
+        chosen += [setting.partition("=")[0]] if not wrong else []
     config: SweepConfig | None = None
     found: dict[tuple[str | int, ...], str] = {}
     try:
@@ -50,7 +53,13 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
         place = (SPACE, *_place_in_space(raw[SPACE], name))
         if not any(place[: len(known)] == known or known[: len(place)] == place for known in found):
             found[place] = message
-    mistakes += [Mistake(dotted(place), message, document.line(place)) for place, message in found.items()]
+    for place, message in found.items():
+        path = dotted(place)
+        setting = next((name for name in chosen if f"{path}.".startswith(f"{name}.")), None)
+        # what was set on the command line stands on no line of the file
+        mistakes.append(
+            Mistake(f"--set {path}" if setting else path, message, None if setting else document.line(place))
+        )
     if mistakes or config is None:
         raise ConfigError(source, mistakes)
     return config
@@ -59,6 +68,7 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
 def identity(config: SweepConfig) -> str:
     """Digest of everything that makes a study what it is: two starts with the same one go on with the same study."""
     parts = config.model_dump(mode="json", exclude=set(_SAME_STUDY))
+    parts["callbacks"] = list(parts["callbacks"].items())  # Keras calls them in this order
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,7 +111,7 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
         return [Mistake("--set", f"must be path=value, such as epochs=5, got {setting!r}")]
     try:
         value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+    except (yaml.YAMLError, TypeError, ValueError):
         return [Mistake("--set", f"the value of {path} is not YAML: {text!r}")]
     here: Any = raw
     parts = path.split(".")
@@ -114,7 +124,8 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
         length = next((n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in here), 1)
         key, parts = ".".join(parts[:length]), parts[length:]
         inner = here.get(key)
-        here[key] = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
+        # a copy: what YAML's anchors share stays as it is elsewhere
+        here[key] = dict(inner) if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
         here = here[key]
         if (
             key == SPACE

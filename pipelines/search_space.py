@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipelines.config import TrainingConfig
-from pipelines.distributions import Branches, Distribution, Entry, Suggests
+from pipelines.distributions import Branches, Distribution, Entry, FloatRange, IntRange, Suggests, label
 from pipelines.mistakes import did_you_mean, dotted, explain
 
 ABSENT = "none"
@@ -66,7 +67,7 @@ class SearchSpace:
         return {path: _draw(trial, path, entry) for path, entry in self._entries.items()}
 
     def check(self, base: Mapping[str, Any]) -> dict[str, str]:
-        """Tries both ends of every range and every choice against the config's own limits.
+        """Tries both ends of every range and every choice against the config's own limits, then choices in pairs.
 
         Args:
             base: The training config as it stands in the recipe.
@@ -76,31 +77,51 @@ class SearchSpace:
         """
         wrong = self._misplaced()
         known = _mistakes_of(base)  # mistakes of the base config itself are reported as such, not again for each probe
-        parameters = self.parameters()
+        parameters = [parameter for parameter in self.parameters() if parameter.entry not in wrong]
         places = {parameter.place for parameter in parameters}
         for parameter in parameters:
-            entry = parameter.entry
-            if entry in wrong:
-                continue
             for value in parameter.probes():
-                probe = _Probe({**parameter.given, parameter.name: value})
-                config = overlay(base, {entry: _draw(probe, entry, self._entries[entry])})
                 found = {
                     place: f"{place} {message}".strip()
-                    for place, message in _mistakes_of(config).items()
-                    if (place not in known or place.startswith(parameter.place))
+                    for place, message in self._reached(base, {**parameter.given, parameter.name: value}).items()
+                    if (place not in known or _within(place, parameter.place))
                     and _concerns(place, parameter.place, places)
                 }
                 if found and parameter.name not in wrong:
                     wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}"
+        return wrong or self._wrong_together(base, known)
+
+    def _wrong_together(self, base: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+        """Choices that are fine one by one and wrong together, such as two callbacks that both move the rate."""
+        wrong: dict[str, str] = {}
+        chosen = [
+            parameter
+            for parameter in self.parameters()
+            if not isinstance(parameter.distribution, FloatRange | IntRange)
+        ]
+        for one, other in combinations(chosen, 2):
+            for first, second in product(one.probes(), other.probes()):
+                values = {**one.given, **other.given, one.name: first, other.name: second}
+                possible = all(values[name] == kind for name, kind in (*one.given.items(), *other.given.items()))
+                found = self._reached(base, values) if possible and other.name not in wrong else {}
+                new = [f"{place} {message}".strip() for place, message in found.items() if place not in known]
+                if new:
+                    wrong[other.name] = f"would reach {second!r} while {one.name} is {first!r}: {'; '.join(new)}"
         return wrong
+
+    def _reached(self, base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong with the base config once the entries that `values` belong to are drawn so."""
+        probe = _Probe(values)
+        entries = {parameter.entry for parameter in self.parameters() if parameter.name in values}
+        return _mistakes_of(overlay(base, {entry: _draw(probe, entry, self._entries[entry]) for entry in entries}))
 
     def _misplaced(self) -> dict[str, str]:
         """Paths that cannot vary, and paths inside one another."""
         wrong: dict[str, str] = {}
         top_level = list(TrainingConfig.model_fields)
-        for path in self._entries:
+        for path, entry in self._entries.items():
             first = path.split(".")[0]
+            lasting = isinstance(entry, Branches) and ABSENT in entry.root and not _may_go(path)
             inside = next((other for other in self._entries if path.startswith(f"{other}.")), None)
             if first in NOT_VARIED:
                 wrong[path] = "cannot vary: trials on different samples could not be compared"
@@ -109,6 +130,8 @@ class SearchSpace:
                 wrong[path] = f"is no path in the training config{did_you_mean(first, top_level)}; it has {known}"
             elif inside:
                 wrong[path] = f"varies inside '{inside}', which varies as a whole; move it into that branch"
+            elif lasting:
+                wrong[path] = f"cannot be '{ABSENT}', as only a callback can be left out; take '{ABSENT}' away"
         return wrong
 
 
@@ -135,7 +158,7 @@ class _Probe:
         return self._values.get(name, low)  # type: ignore[no-any-return]
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        value = self._values.get(name, choices[0])
+        value = label(self._values.get(name, choices[0]))
         return value if value in choices else choices[0]
 
 
@@ -152,13 +175,20 @@ def _parameters(name: str, node: Any, entry: str, place: str, given: Mapping[str
 
 
 def _concerns(mistake: str, place: str, places: set[str]) -> bool:
-    """Whether a mistake at one path is the business of the parameter at `place` and of no parameter inside it."""
-    if not mistake:
-        return True
-    if not (mistake == place or mistake.startswith(f"{place}.")):
-        return False
-    owner = max((other for other in places if mistake == other or mistake.startswith(f"{other}.")), key=len)
-    return owner == place
+    """Whether a mistake at one path is the business of the parameter at `place`, and of none that is nearer to it."""
+    if not mistake or _within(place, mistake):
+        return True  # a whole part is wrong, as its values do not go together
+    owners = [other for other in places if _within(mistake, other)]
+    return not owners or max(owners, key=len) == place
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")
+
+
+def _may_go(path: str) -> bool:
+    """Whether the config does without the part at this path."""
+    return path.startswith("callbacks.") and path.count(".") == 1
 
 
 def _draw(trial: Suggests, name: str, entry: Any) -> Any:

@@ -22,16 +22,15 @@ class Spec(BaseModel):
     @classmethod
     def _yes_is_not_one(cls, data: Any) -> Any:
         """YAML reads `yes` and `on` as true, which pydantic would take for the number 1; as a word it is refused."""
-        if not isinstance(data, dict) or not any(isinstance(value, bool) for value in data.values()):
+        if not isinstance(data, dict):
             return data
-        return {key: str(value).lower() if cls._wants_number(key, value) else value for key, value in data.items()}
-
-    @classmethod
-    def _wants_number(cls, key: str, value: Any) -> bool:
-        if not isinstance(value, bool) or key not in cls.model_fields:
-            return False
-        kinds = _plain_types(cls.model_fields[key].annotation)
-        return bool(kinds & {int, float}) and bool not in kinds
+        fields = cls.model_fields
+        return {
+            key: _as_word(value, _plain_types(fields[key].annotation), _item_types(fields[key].annotation))
+            if key in fields
+            else value
+            for key, value in data.items()
+        }
 
 
 def named(data: Any) -> Any:
@@ -62,6 +61,13 @@ def specs_within(annotation: Any) -> list[type[Spec]]:
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Spec) else []
 
 
+def _as_word(value: Any, kinds: set[Any], item_kinds: set[Any]) -> Any:
+    """`value`, with true and false spelled out where only a number is wanted, also inside a list of numbers."""
+    if isinstance(value, bool):
+        return str(value).lower() if kinds & {int, float} and bool not in kinds else value
+    return [_as_word(item, item_kinds, set()) for item in value] if isinstance(value, list) else value
+
+
 def _plain_types(annotation: Any) -> set[Any]:
     """The types a field accepts directly: `int | None` gives {int, NoneType}; containers count as themselves."""
     origin = get_origin(annotation)
@@ -72,3 +78,15 @@ def _plain_types(annotation: Any) -> set[Any]:
     if origin is Literal:
         return {type(choice) for choice in get_args(annotation)}
     return {origin or annotation}
+
+
+def _item_types(annotation: Any) -> set[Any]:
+    """The types that the items of a field may have where it accepts a list: `tuple[int, ...] | str` gives {int}."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _item_types(parts[0])
+    if origin in (Union, types.UnionType):
+        return {kind for part in parts for kind in _item_types(part)}
+    return (
+        {kind for part in parts if part is not ... for kind in _plain_types(part)} if origin in (list, tuple) else set()
+    )

@@ -75,6 +75,8 @@ def parse(text: str, source: str) -> Document:
         raise ConfigError(source, [Mistake("", f"is not YAML: {error.problem}", line)]) from None
     except yaml.YAMLError as error:
         raise ConfigError(source, [Mistake("", f"is not YAML: {error}")]) from None
+    except (TypeError, ValueError) as error:  # a key that is a list, or a date such as 2024-13-45
+        raise ConfigError(source, [Mistake("", f"holds what YAML cannot read: {error}; quote it")]) from None
     if not isinstance(data, dict):
         message = f"must hold a mapping of keys to values, got {type(data).__name__}"
         raise ConfigError(source, [Mistake("", message)])

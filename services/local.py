@@ -10,12 +10,14 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.processes import LocalError, PortTakenError, Service, Stack
+from services.processes import LocalError, PortTakenError, Service, Stack, read_json
 
 TRACKING, MODEL = "tracking_server", "model_server"
+MODELS_TIMEOUT_S = 30.0
 
 
 def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
@@ -111,6 +113,8 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
                 names.remove(TRACKING)
                 _say(f"MLFLOW_TRACKING_URI is {environ['MLFLOW_TRACKING_URI']}: no tracking server is started.")
             stack.up(names, wait=not options.no_wait)
+            if MODEL in names and MODEL in services and not options.no_wait:
+                _await_models(str(stack.status([MODEL])[MODEL]["address"]))
         elif options.verb == "down":
             stopped = stack.down(names)
             if not stopped:
@@ -135,6 +139,26 @@ def _tracking_is_elsewhere(services: Mapping[str, Service], environ: Mapping[str
         return False
     own = services[TRACKING].address(services[TRACKING].port(environ))
     return uri not in {own, own.replace("127.0.0.1", "localhost")}
+
+
+def _await_models(address: str) -> None:
+    """Waits until the model server has loaded what the registry has for it, so that the first request is answered."""
+    deadline = time.monotonic() + MODELS_TIMEOUT_S
+    while time.monotonic() < deadline:
+        status = read_json(address, "/models")
+        if status is None:
+            return
+        models = status["models"]
+        served = [f"{model['name']} version {model['version']}" for model in models if model["version"] is not None]
+        pending = status["registry"]["reachable"] is None or any(model["loading"] for model in models)
+        if not pending:
+            _say(
+                f"model_server serves {', '.join(served)}."
+                if served
+                else "model_server serves no model yet: make sweep"
+            )
+            return
+        time.sleep(0.05)
 
 
 def _parser(services: Mapping[str, Service]) -> argparse.ArgumentParser:

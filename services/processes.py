@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -242,13 +243,27 @@ def await_command(pid: int) -> float:
 
 
 def answers(address: str, path: str) -> bool:
-    """Whether GET `address` + `path` gives a 200 within two seconds. Asks directly, past any proxy."""
+    """Whether GET `address` + `path` gives a 200 within two seconds."""
+    return _get(address, path) is not None
+
+
+def read_json(address: str, path: str) -> Any:
+    """The JSON behind GET `address` + `path`; None where there is none within two seconds."""
+    try:
+        return json.loads(_get(address, path) or b"null")
+    except ValueError:
+        return None
+
+
+def _get(address: str, path: str) -> bytes | None:
+    """The body of a 200, else None. Asks directly, past any proxy."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        response = connection.getresponse()
+        return response.read() if response.status == 200 else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -19,7 +19,7 @@ Callback = Annotated[
 ]
 
 
-def _label_is_name(data: Any) -> Any:
+def label_is_name(data: Any) -> Any:
     """Fills in `name` from the label where the label is the name of a kind."""
     if not isinstance(data, dict):
         return data
@@ -33,6 +33,4 @@ def _label_is_name(data: Any) -> Any:
     return filled
 
 
-Callbacks = Annotated[dict[str, Callback], BeforeValidator(_label_is_name)]
-
-__all__ = ["Callback", "CallbackSpec", "Callbacks"]
+__all__ = ["Callback", "CallbackSpec", "label_is_name"]

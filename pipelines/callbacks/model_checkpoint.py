@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.callbacks.base import MonitoringSpec
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS_SUFFIX = ".weights.h5"
+COUNTERS = ("epoch", "batch")
+"""What a path may name besides metrics; `batch` where a save follows a number of batches."""
 
 
 class ModelCheckpoint(MonitoringSpec):
@@ -24,8 +26,8 @@ class ModelCheckpoint(MonitoringSpec):
 
     name: Literal["model_checkpoint"] = "model_checkpoint"
     filepath: str = "{epoch:02d}-{val_loss:.2f}.keras"
-    """Where, inside the trial's folder; may use `{epoch}` (from 1, as Keras counts here) and any metric. Ends in
-    `.keras`, or in `.weights.h5` with `save_weights_only`."""
+    """Where, inside the trial's folder; may use `{epoch}` (from 1, as Keras counts here), with `save_freq: N` `{batch}`
+    too, and any metric that is known then. Ends in `.keras`, or in `.weights.h5` with `save_weights_only`."""
     save_best_only: bool = False
     """Save only when the monitored metric is the best so far."""
     save_weights_only: bool = False
@@ -48,18 +50,25 @@ class ModelCheckpoint(MonitoringSpec):
         return value
 
     @model_validator(mode="after")
-    def _suffix_fits(self, info: ValidationInfo) -> ModelCheckpoint:
+    def _path_can_be_made(self) -> ModelCheckpoint:
         suffix = WEIGHTS_SUFFIX if self.save_weights_only else ".keras"
         if not self.filepath.endswith(suffix):
             raise ValueError(
                 f"filepath must end in '{suffix}' with save_weights_only: {str(self.save_weights_only).lower()}, "
                 f"got {self.filepath!r}"
             )
+        late = [name for name in placeholders(self.filepath) if name.startswith("val_")]
+        if self.save_freq != "epoch" and late:
+            raise ValueError(
+                f"filepath names {late[0]}, which is known when an epoch ends, not after {self.save_freq} batches; use "
+                f"save_freq: epoch, or a path such as '{{epoch:02d}}-{{loss:.2f}}{suffix}'"
+            )
         return self
 
     def watched_metrics(self) -> tuple[str, ...]:
         """The monitored metric where only the best is saved, and those that the path names."""
-        named = tuple(name for name in placeholders(self.filepath) if name != "epoch")
+        counters = ("epoch",) if self.save_freq == "epoch" else COUNTERS
+        named = tuple(name for name in placeholders(self.filepath) if name not in counters)
         return (self.monitor, *named) if self.save_best_only else named
 
     def build(self, folder: Path) -> keras.callbacks.Callback:
@@ -81,4 +90,5 @@ def placeholders(template: str) -> list[str]:
     names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     if any(not name.isidentifier() for name in names):
         raise ValueError("every brace needs a name such as epoch or val_loss")
+    template.format(**{name: 1 if name in COUNTERS else 0.5 for name in names})  # `{val_loss:d}` is wrong already now
     return names

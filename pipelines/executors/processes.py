@@ -140,17 +140,19 @@ class ProcessesExecutor(Executor):
         handler = self._handler
         assert handler is not None
         try:
-            while not self._closed and entry.pipe.poll():
+            while not entry.pipe.closed and entry.pipe.poll():
                 word, message = entry.pipe.recv()
                 if word == _IDLE:
                     self._became_idle(slot, entry)
                 else:
                     answer = handler.on_message(slot.number, message)
                     if answer is not None:
-                        entry.pipe.send((_ANSWER, answer))
+                        with contextlib.suppress(OSError):  # it has died by now; what else it said still counts
+                            entry.pipe.send((_ANSWER, answer))
         except (EOFError, OSError):
             entry.process.join(5)
-        if not self._closed and not entry.alive():
+        was_let_go = self._closed or not (entry is slot.current or entry is slot.successor)
+        if not was_let_go and not entry.alive():
             self._died(slot, entry)
 
     def _became_idle(self, slot: _Slot, entry: _Process) -> None:

@@ -20,6 +20,7 @@ EXIT_NO_ANSWER = 2
 SHADES = " ░▒▓█"
 _TIMEOUT_S = 30.0
 _LONGEST_BODY = 1500
+_LOADING_S = 15.0
 
 
 class NoAnswer(Exception):
@@ -92,6 +93,20 @@ def choose(status: dict[str, Any], name: str | None) -> dict[str, Any]:
     raise NoAnswer("The registry has no champion yet. Train one with `make sweep`.")
 
 
+def _choose_when_loaded(url: str, name: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The server's status and the model that `choose` picks; a server that has just started gets a moment to load."""
+    deadline = time.monotonic() + _LOADING_S
+    while True:
+        status, _, _ = fetch(url, "/models")
+        loading = status["registry"]["reachable"] is None or any(model["loading"] for model in status["models"])
+        try:
+            return status, choose(status, name)
+        except NoAnswer:
+            if not loading or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def picture(values: Any, span: Sequence[float] | None) -> str:
     """Draws a 2-D sample (or an image with one channel) in shades, two characters to a pixel; "" if it is none."""
     if not (isinstance(values, list) and values and isinstance(values[0], list) and values[0]):
@@ -123,8 +138,7 @@ def ask(url: str, name: str | None, sample: int | None) -> str:
     Raises:
         NoAnswer: there is no answer.
     """
-    status, _, _ = fetch(url, "/models")
-    model = choose(status, name)
+    status, model = _choose_when_loaded(url, name)
     name, total = str(model["name"]), int(model["samples"])
     if sample is not None and not 0 <= sample < total:
         raise NoAnswer(f"{name} carries {total} samples: --sample must be 0 to {total - 1}, it is {sample}.")

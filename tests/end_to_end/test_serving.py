@@ -58,7 +58,9 @@ def test_the_server_follows_the_alias(served: Swept) -> None:
     site, _ = served
     client = site.client()
     first = client.get_model_version_by_alias("digits", "champion")
-    second = client.create_model_version("digits", first.source, run_id=first.run_id)
+    second = client.create_model_version(
+        "digits", first.source, run_id=first.run_id, model_id=first.source.removeprefix("models:/")
+    )
 
     client.set_registered_model_alias("digits", "champion", second.version)
     deadline = time.monotonic() + 60

@@ -20,7 +20,8 @@ Swept = tuple[Any, dict[str, Any]]
 @pytest.fixture(scope="module")
 def parent(swept: Swept) -> Run:
     site, summary = swept
-    return site.client().get_run(summary["parent_run_id"])
+    run: Run = site.client().get_run(summary["parent_run_id"])
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -171,5 +172,6 @@ def _validation_samples() -> tuple[np.ndarray, np.ndarray]:
     bundle = load_digits()
     everyone = np.arange(len(bundle.target))
     rest, _ = train_test_split(everyone, test_size=0.2, random_state=0, stratify=bundle.target)
+    rest = np.sort(rest)
     _, validation = train_test_split(rest, test_size=0.2, random_state=0, stratify=bundle.target[rest])
     return bundle.images[validation].astype("float32"), bundle.target[validation]
