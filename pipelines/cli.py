@@ -21,6 +21,7 @@ from pipelines.errors import (
     RegattaError,
     ServiceError,
 )
+from pipelines.home import Home, disk_is_full
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -228,6 +229,14 @@ def run(command: Callable[..., Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
+        if disk_is_full(error):
+            root = Home.from_environment().root
+            print(
+                f"No space left on the disk of {root}. What was recorded before is safe; make room and run the same "
+                f"command to go on.",
+                file=sys.stderr,
+            )
+            return WRONG_CALL
         if not hasattr(error, "show"):
             raise
         error.show()  # typer's word for a wrong call, which names the option and shows the usage

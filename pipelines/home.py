@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -132,6 +133,15 @@ class Home:
             known = ", ".join(self.studies()) or "none yet"
             raise HomeError(f"There is no study '{name}' under {self.root}. Studies here: {known}.")
         return folder
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is at the bottom of an exception, through whatever libraries it came up."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, pro
     with ExitStack() as open_rooms:
         open_rooms.enter_context(folder.locked())
         data = prepare(config.dataset, user_data_folder(), home.data)
-        server = tracking_server()
+        server = tracking_server(wait=False)
         facts = _take_up(config, folder, server, console, fresh=fresh)
         facts.trains_on(data)
         facts.write(folder)

@@ -47,8 +47,9 @@ def _joined(messages: list[str]) -> str:
     if len(messages) == 1:
         return messages[0]
     heads = [message.rpartition(", got ")[0] or message for message in messages]
-    tail = messages[-1].rpartition(", got ")[2]
-    return ", or ".join(heads) + f", got {tail}"
+    tails = [message.rpartition(", got ")[2] for message in messages if ", got " in message]
+    # the longest tail has the hint at the word that was meant
+    return ", or ".join(heads) + (f", got {max(tails, key=len)}" if tails else "")
 
 
 def _path_in_file(location: Sequence[str | int], raw: Any, *, keep_last: bool) -> FilePath:
@@ -87,7 +88,7 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
         return f"must be {expected}, got {got!r}{hint}"
     if kind in {"model_type", "dict_type", "model_attributes_type"}:
         return f"must be a mapping of keys to values, got {_short(got)}"
-    text = str(detail["msg"]).split(", unable to parse")[0]
+    text = str(detail["msg"]).split(", unable to parse")[0].replace("valid tuple", "valid list")
     return text.replace("Input should be", "must be", 1) + f", got {_short(got)}"
 
 

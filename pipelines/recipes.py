@@ -53,16 +53,20 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
         place = (SPACE, *_place_in_space(raw[SPACE], name))
         if not any(place[: len(known)] == known or known[: len(place)] == place for known in found):
             found[place] = message
-    for place, message in found.items():
-        path = dotted(place)
-        setting = next((name for name in chosen if f"{path}.".startswith(f"{name}.")), None)
-        # what was set on the command line stands on no line of the file
-        mistakes.append(
-            Mistake(f"--set {path}" if setting else path, message, None if setting else document.line(place))
-        )
+    mistakes += [_mistake(document, chosen, place, message) for place, message in found.items()]
     if mistakes or config is None:
         raise ConfigError(source, mistakes)
     return config
+
+
+def _mistake(
+    document: yaml_file.Document, chosen: Iterable[str], place: tuple[str | int, ...], message: str
+) -> Mistake:
+    """A mistake with its line; what was set on the command line (`chosen`) stands on no line of the file."""
+    path = dotted(place)
+    if any(f"{path}.".startswith(f"{setting}.") for setting in chosen):
+        return Mistake(f"--set {path}", message)
+    return Mistake(path, message, document.line(place))
 
 
 def identity(config: SweepConfig) -> str:

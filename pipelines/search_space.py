@@ -76,9 +76,20 @@ class SearchSpace:
             What is wrong, by name of the parameter; empty where every trial will be a valid config.
         """
         wrong = self._misplaced()
-        known = _mistakes_of(base)  # mistakes of the base config itself are reported as such, not again for each probe
-        parameters = [parameter for parameter in self.parameters() if parameter.entry not in wrong]
+        sound = SearchSpace({path: entry for path, entry in self._entries.items() if path not in wrong})
+        return wrong | (sound._wrong_alone(base) or sound._wrong_together(base))
+
+    def _wrong_alone(self, base: Mapping[str, Any]) -> dict[str, str]:
+        """Values that no trial may have, tried one by one while everything else is at its first value."""
+        parameters = self.parameters()
         places = {parameter.place for parameter in parameters}
+        known = _mistakes_of(base)  # mistakes of the base config itself are reported as such, not again for each probe
+        wrong: dict[str, str] = {}
+        for place, message in self._reached(base, {}).items():
+            if place not in known and not any(_within(place, other) for other in places):
+                inside = [parameter for parameter in parameters if _within(parameter.place, place)] or parameters
+                wrong[inside[-1].name] = f"does not go with the rest of the space: {place} {message}"
+                known[place] = message
         for parameter in parameters:
             for value in parameter.probes():
                 found = {
@@ -89,16 +100,13 @@ class SearchSpace:
                 }
                 if found and parameter.name not in wrong:
                     wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}"
-        return wrong or self._wrong_together(base, known)
+        return wrong
 
-    def _wrong_together(self, base: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    def _wrong_together(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Choices that are fine one by one and wrong together, such as two callbacks that both move the rate."""
         wrong: dict[str, str] = {}
-        chosen = [
-            parameter
-            for parameter in self.parameters()
-            if not isinstance(parameter.distribution, FloatRange | IntRange)
-        ]
+        known = _mistakes_of(base)
+        chosen = [found for found in self.parameters() if not isinstance(found.distribution, FloatRange | IntRange)]
         for one, other in combinations(chosen, 2):
             for first, second in product(one.probes(), other.probes()):
                 values = {**one.given, **other.given, one.name: first, other.name: second}
@@ -110,10 +118,8 @@ class SearchSpace:
         return wrong
 
     def _reached(self, base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with the base config once the entries that `values` belong to are drawn so."""
-        probe = _Probe(values)
-        entries = {parameter.entry for parameter in self.parameters() if parameter.name in values}
-        return _mistakes_of(overlay(base, {entry: _draw(probe, entry, self._entries[entry]) for entry in entries}))
+        """What is wrong with the trial that draws `values`, and the first value of everything else."""
+        return _mistakes_of(overlay(base, self.sample(_Probe(values))))
 
     def _misplaced(self) -> dict[str, str]:
         """Paths that cannot vary, and paths inside one another."""
@@ -121,7 +127,7 @@ class SearchSpace:
         top_level = list(TrainingConfig.model_fields)
         for path, entry in self._entries.items():
             first = path.split(".")[0]
-            lasting = isinstance(entry, Branches) and ABSENT in entry.root and not _may_go(path)
+            kinds = getattr(entry, "root", {})
             inside = next((other for other in self._entries if path.startswith(f"{other}.")), None)
             if first in NOT_VARIED:
                 wrong[path] = "cannot vary: trials on different samples could not be compared"
@@ -130,7 +136,7 @@ class SearchSpace:
                 wrong[path] = f"is no path in the training config{did_you_mean(first, top_level)}; it has {known}"
             elif inside:
                 wrong[path] = f"varies inside '{inside}', which varies as a whole; move it into that branch"
-            elif lasting:
+            elif ABSENT in kinds and not _may_go(path):
                 wrong[path] = f"cannot be '{ABSENT}', as only a callback can be left out; take '{ABSENT}' away"
         return wrong
 

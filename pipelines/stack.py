@@ -10,10 +10,12 @@ import sys
 from pipelines.errors import ServiceError
 
 
-def tracking_server() -> str:
+def tracking_server(*, wait: bool) -> str:
     """The address of the tracking server: `MLFLOW_TRACKING_URI`, or the local one, started here if it does not run.
 
-    It returns at once; the server answers some seconds later, and until then the journal keeps everything.
+    Args:
+        wait: Whether to return only when the local server answers, some seconds after its start. A sweep need not wait:
+            its journal keeps everything until then.
 
     Raises:
         ServiceError: The local server cannot be started, for example because its port is taken.
@@ -21,7 +23,8 @@ def tracking_server() -> str:
     named = os.environ.get("MLFLOW_TRACKING_URI")
     if named:
         return named
-    command = [sys.executable, "-m", "services.local", "up", "tracking_server", "--no-wait", "--json"]
+    command = [sys.executable, "-m", "services.local", "up", "tracking_server", "--json"]
+    command += [] if wait else ["--no-wait"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ServiceError(done.stderr.strip() or "The local tracking server could not be started.")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
-from pipelines.trial import TrialLife
+from pipelines.trial import PICTURE, Curves, TrialLife, keep_picture
 
 
 class Watcher(Protocol):
@@ -117,7 +118,7 @@ class Sweep:
         self._idle: list[int] = []
         self._again: deque[tuple[TrialLife, AskedTrial, str]] = deque()
         self._unfinished = deque(study.unfinished())
-        self._finishing: list[tuple[TrialLife, TrialResult, Future[bytes]]] = []
+        self._pictures: list[tuple[Run, Path, Future[bytes]]] = []
         self._counts = study.counts()
         self._interrupts = 0
 
@@ -127,15 +128,16 @@ class Sweep:
         self._watcher.began(workers, wanted, self._counts)
         with ThreadPoolExecutor(1, "pictures") as painter, _on_interrupt(self._interrupted):
             self._painter = painter
+            self._draw_missing_pictures()
             while not self._interrupts and (self._busy or self._again or self._wants_more()):
                 self._executor.wait(0.2)
                 self._hand_out()
-                self._finish_pictured()
+                self._keep_pictures()
             for busy in self._busy.values():
                 busy.life.interrupt()
             for life, _, _ in self._again:
                 life.interrupt()
-        self._finish_pictured()
+        self._keep_pictures()
         return Outcome(self._counts, bool(self._interrupts), self._has_failed_too_often())
 
     # what the executor calls
@@ -255,18 +257,34 @@ class Sweep:
                 self._counts = replace(counts, pruned=counts.pruned + 1)
             case _:
                 self._counts = replace(counts, failed=counts.failed + 1)
-        title = f"{self._config.study} trial {result.number}"
-        picture = self._painter.submit(loss_curve, life.curves, title=title, best_epoch=result.epoch)
-        self._finishing.append((life, result, picture))
+        self._draw(result.number, life.spec.attempt, life.curves, result.epoch)
         self._watcher.ended(result, self._counts)
 
-    def _finish_pictured(self) -> None:
-        """Closes the runs whose pictures are drawn; the controller never waits for a picture while trials run."""
-        for item in list(self._finishing):
-            life, result, picture = item
-            if picture.done():
-                self._finishing.remove(item)
-                life.finish(result, picture.result() if life.curves and not picture.exception() else None)
+    # pictures
+
+    def _draw(self, number: int, attempt: int, curves: Curves, best_epoch: int | None) -> None:
+        """Has a trial's curves drawn in the background."""
+        if curves:
+            title = f"{self._config.study} trial {number}"
+            picture = self._painter.submit(loss_curve, curves, title=title, best_epoch=best_epoch)
+            run = Run(self._journal, f"{self._uid}-{number:05d}")
+            self._pictures.append((run, self._folder.trial(number, attempt), picture))
+
+    def _draw_missing_pictures(self) -> None:
+        """Draws what an earlier controller did not come to: it died between a trial's end and its picture."""
+        for run in self._earlier.values():
+            drawn = any(path.endswith(PICTURE) for path in run.files)
+            if run.number is not None and run.status != "RUNNING" and not drawn:
+                trial = run.as_trial(self._config.objective.metric, None)
+                self._draw(run.number, trial.attempt, run.points(), trial.best_epoch)
+
+    def _keep_pictures(self) -> None:
+        """Adds the pictures that are drawn to their runs; the controller never waits for one while trials run."""
+        for item in [item for item in self._pictures if item[2].done()]:
+            self._pictures.remove(item)
+            run, folder, picture = item
+            if picture.exception() is None:  # a picture that cannot be drawn must not cost its trial
+                keep_picture(run, folder, picture.result())
 
     def _interrupted(self) -> None:
         self._interrupts += 1

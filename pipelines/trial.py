@@ -22,6 +22,7 @@ from pipelines.records import (
 from pipelines.tracking.run import Run
 from pipelines.training.base import Best
 
+PICTURE = "loss_curve.png"
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -103,7 +104,7 @@ class TrialLife:
         return Verdict.GO_ON
 
     def close(self, ended: Ended) -> TrialResult:
-        """Decides what came of the trial and writes it down. The run is closed by `finish`, after the picture."""
+        """Decides what came of the trial, writes it down, and closes the run."""
         state, reason = self._outcome(ended)
         if ended.traceback:
             self._keep_text("traceback.txt", ended.traceback)
@@ -117,15 +118,6 @@ class TrialLife:
         """Closes the run of a trial that a stopped sweep leaves unfinished; the next start takes it up again."""
         self._run.log(tags={"regatta.reason": "the sweep was interrupted; it resumes with the same command"})
         self._run.end("KILLED")
-
-    def finish(self, result: TrialResult, picture: bytes | None) -> None:
-        """Adds the picture of the curve and closes the run."""
-        if picture:
-            path = Path(self.spec.folder) / "loss_curve.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture)
-            self._run.keep(path)
-        self._run.end("FAILED" if result.state is TrialState.FAILED else "FINISHED")
 
     def _new_attempt(self, spec: TrialSpec) -> None:
         self.spec = spec
@@ -170,6 +162,7 @@ class TrialLife:
             tags["regatta.checkpoint_sha256"] = checkpoint.sha256
             self._run.keep(Path(checkpoint.path), "checkpoint")
         self._run.log(metrics, tags=tags)
+        self._run.end("FAILED" if state is TrialState.FAILED else "FINISHED")
         return TrialResult(
             self.spec.number,
             self.spec.attempt,
@@ -187,6 +180,14 @@ class TrialLife:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         self._run.keep(path)
+
+
+def keep_picture(run: Run, folder: Path, picture: bytes) -> None:
+    """Adds the picture of the curves to a run, which may be closed already: nobody waits for a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / PICTURE
+    path.write_bytes(picture)
+    run.keep(path)
 
 
 def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -32,7 +32,7 @@ def promote_study(name: str) -> Promoted:
     folder = Home.from_environment().known_study(name)
     with folder.locked():
         facts = StudyFacts.read(folder)
-        server = tracking_server()
+        server = tracking_server(wait=True)
         config, delivery = facts.recipe(), read_delivery(folder.journal, server)
         experiment_id = delivery.experiments.get(config.study)
         if experiment_id is None:
@@ -93,7 +93,7 @@ def mend(verb: str) -> tuple[list[str], bool]:
     """Runs `reconcile` or `sync` over all studies: what it did, line by line, and whether nothing is left to do."""
     home = Home.from_environment()
     lines, whole = [], True
-    for found in getattr(reconcile, verb)(home, tracking_server()):
+    for found in getattr(reconcile, verb)(home, tracking_server(wait=True)):
         whole = whole and not found.missing and not found.skipped
         if found.skipped:
             lines.append(f"{found.study}: left alone. {found.skipped}")
@@ -106,9 +106,10 @@ def mend(verb: str) -> tuple[list[str], bool]:
 
 def model_history(name: str) -> list[str]:
     """A line for every version of a model, oldest first."""
-    versions = ModelRegistry(tracking_server()).versions(name)
+    registry = ModelRegistry(tracking_server(wait=True))
+    versions = registry.versions(name)
     if not versions:
-        raise ConfigError("history", [Mistake("NAME", f"no model is registered as '{name}' on {tracking_server()}")])
+        raise ConfigError("history", [Mistake("NAME", f"no model is registered as '{name}' on {registry.uri}")])
     lines = []
     for version in versions:
         tags = version.tags
@@ -124,7 +125,7 @@ def model_history(name: str) -> list[str]:
 
 def roll_back(name: str, to: str | None) -> str:
     """Moves the champion's alias to `to`, or to the version before; returns a sentence about it."""
-    registry = ModelRegistry(tracking_server())
+    registry = ModelRegistry(tracking_server(wait=True))
     champion = registry.champion(name)
     target = registry.champion(name, "previous") if to is None else None
     if to is not None:

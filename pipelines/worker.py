@@ -43,10 +43,10 @@ class TrialWorker:
         self._trainer.train(spec, emit)
 
 
-def environment(threads: int, device: int | None) -> dict[str, str]:
+def environment(threads: int, device: str | None) -> dict[str, str]:
     """Environment of a worker's process: its share of the cores, and its GPU (None: the CPU alone)."""
     return {
-        "CUDA_VISIBLE_DEVICES": "-1" if device is None else str(device),
+        "CUDA_VISIBLE_DEVICES": "-1" if device is None else device,
         "OMP_NUM_THREADS": str(threads),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         "TF_NUM_INTEROP_THREADS": "1",
@@ -54,7 +54,7 @@ def environment(threads: int, device: int | None) -> dict[str, str]:
     }
 
 
-def shares(cores: int, workers: int, devices: Sequence[int]) -> list[dict[str, str]]:
+def shares(cores: int, workers: int, devices: Sequence[str]) -> list[dict[str, str]]:
     """Environments of `workers` workers: cores divided evenly, GPUs dealt out in turn."""
     threads = max(1, cores // workers)
     return [environment(threads, devices[number % len(devices)] if devices else None) for number in range(workers)]

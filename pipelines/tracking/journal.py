@@ -47,8 +47,8 @@ class Journal:
         """
         line = to_line(entry)
         try:
-            done = os.write(self._descriptor, line)
-            if done < len(line):  # the disk filled up in the middle of the line
+            done = 0
+            while done < len(line):  # a disk that fills up takes a part first, and says so at the next try
                 done += os.write(self._descriptor, line[done:])
         except OSError as error:
             os.ftruncate(self._descriptor, self._bytes)

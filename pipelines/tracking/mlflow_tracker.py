@@ -31,7 +31,8 @@ class MlflowTracker(Tracker):
         """Made at first use: importing MLflow takes a second, and the journal can be written without it."""
         with self._lock:
             if self._client is None:
-                self._client = connect(self.uri)
+                with mlflow_errors():  # for a database, this is where it is opened
+                    self._client = connect(self.uri)
             return self._client
 
     def experiment(self, name: str) -> str:

@@ -63,11 +63,12 @@ class Version:
 
 
 class ModelRegistry:
-    """MLflow's registry, for promotion. Every method raises TrackingError where the server cannot or will not."""
+    """MLflow's registry, for promotion. Everything in it raises TrackingError where the server cannot or will not."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._client = connect(uri)
+        with _tracking_errors(uri):  # for a database, this is where it is opened
+            self._client = connect(uri)
 
     def champion(self, name: str, alias: str = CHAMPION) -> Version | None:
         """The version that an alias names, or None."""

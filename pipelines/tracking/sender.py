@@ -67,6 +67,19 @@ def read_delivery(journal: Path, server: str) -> Delivery:
         return Delivery()
 
 
+def _trusted(noted: Delivery, journal: Path) -> Delivery:
+    """What a new sender may believe of the progress that it finds: a power cut can take back either of the two files.
+
+    All that is in the journal by now may have been delivered, whatever was noted; a journal that is shorter than what
+    was noted is delivered from its beginning.
+    """
+    size = journal.stat().st_size if journal.exists() else 0
+    if noted.offset > size:
+        noted = Delivery(runs=noted.runs, experiments=noted.experiments)
+    noted.attempted = max(noted.attempted, size)
+    return noted
+
+
 class Sender:
     """A background thread with a journal at one end and a tracker at the other."""
 
@@ -75,7 +88,7 @@ class Sender:
         self._journal = journal
         self._tracker = tracker
         self._file = delivery_file(journal, server)
-        self._state = read_delivery(journal, server)
+        self._state = _trusted(read_delivery(journal, server), journal)
         self._news = threading.Event()
         self._changed = threading.Condition()
         self._closing = False

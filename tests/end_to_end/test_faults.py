@@ -67,6 +67,14 @@ class Watched:
         found = [child for child in psutil.Process(self.process.pid).children() if "spawn_main" in str(child.cmdline())]
         return [child for child in found if child.memory_info().rss > 200 << 20]
 
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
     def summary(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         out = self.process.stdout.read()
@@ -86,8 +94,7 @@ def begin(site: Any) -> Iterator[Callable[..., Watched]]:
 
     yield start
     for watched in begun:
-        watched.process.kill()
-        watched.process.wait()
+        watched.close()
 
 
 def test_a_killed_worker_costs_no_trial(site: Any, begin: Callable[..., Watched]) -> None:
@@ -125,6 +132,10 @@ def test_a_killed_controller_is_followed_by_one_that_goes_on(site: Any, begin: C
     summary = site.sweep("--trials", "6", *SMALL)
 
     assert not alive
+    children = children_of(site, summary)
+    assert all(
+        "loss_curve.png" in {file.path for file in site.client().list_artifacts(run.info.run_id)} for run in children
+    )
     assert_nothing_is_lost(site, summary, 6)
 
 

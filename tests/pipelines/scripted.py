@@ -1,0 +1,192 @@
+"""Parts for tests of the controller: recipes, specs, and workers whose every word is written down beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import SweepConfig
+from pipelines.datasets.prepared import PreparedData
+from pipelines.executors.base import Executor, Handler
+from pipelines.inputs import InputFacts
+from pipelines.records import CheckpointWritten, Ended, EpochEnded, Event, Started, Stop, TrialSpec
+
+BEGUN_MS = 1_700_000_000_000
+RATE = "optimizer.learning_rate"
+
+
+def recipe(trials: int = 6, **changes: Any) -> SweepConfig:
+    """A small recipe; `changes` replace its parts."""
+    return SweepConfig.model_validate(
+        {
+            "study": "tiny",
+            "seed": 100,
+            "epochs": 4,
+            "search_space": {RATE: {"type": "float", "low": 1e-3, "high": 1e-1, "log": True}},
+            "sampler": "random",
+            "pruner": "none",
+            "budget": {"trials": trials},
+            "execution": {"executor": "inline"},
+            **changes,
+        }
+    )
+
+
+def prepared(folder: Path) -> PreparedData:
+    """Data that nobody opens."""
+    facts = InputFacts((8, 8), 0.0, 16.0, tuple(str(digit) for digit in range(10)))
+    return PreparedData(folder, "d" * 64, "5" * 64, facts, {"train": 8, "validation": 2})
+
+
+def spec_for(folder: Path, number: int = 0, attempt: int = 1, **changes: Any) -> TrialSpec:
+    """An attempt of a trial of `recipe`."""
+    config = recipe().training()
+    spec = TrialSpec(number, attempt, config, "data", str(folder / f"{number}-{attempt}"), "val_loss", "minimize")
+    return TrialSpec(**{**vars(spec), **changes})
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Instead of a word: the worker dies."""
+
+    reason: str = "its process was ended by SIGKILL"
+
+
+Word = Event | Lost
+Talk = Generator[Word, Any, None]
+"""What a worker says about one attempt; what `yield` gives back is the controller's answer."""
+Script = Callable[[TrialSpec], Talk]
+
+
+def metrics(val_loss: float, **others: float) -> dict[str, float]:
+    return {"loss": val_loss * 0.9, "val_loss": val_loss, "val_accuracy": 0.5, "learning_rate": 0.01, **others}
+
+
+def started(spec: TrialSpec) -> Started:
+    return Started(spec.number, spec.attempt, BEGUN_MS, {"regatta.device": "CPU:0"})
+
+
+def epoch(spec: TrialSpec, number: int, val_loss: float) -> EpochEnded:
+    return EpochEnded(spec.number, spec.attempt, number, metrics(val_loss), BEGUN_MS + number)
+
+
+def checkpoint(spec: TrialSpec, number: int) -> CheckpointWritten:
+    """Writes a file that stands for the model at the end of an epoch."""
+    path = Path(spec.folder) / "best.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = f"trial {spec.number}, attempt {spec.attempt}, epoch {number}".encode()
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return CheckpointWritten(spec.number, spec.attempt, number, "best", str(path), digest)
+
+
+def ended(spec: TrialSpec, *, pruned: bool = False, error: str | None = None) -> Ended:
+    trace = None if error is None else f"Traceback (most recent call last):\n{error}\n"
+    return Ended(spec.number, spec.attempt, BEGUN_MS + 99, pruned, error, trace, 1.5)
+
+
+def val_losses(spec: TrialSpec) -> list[float]:
+    """A curve that falls, and that follows from the config alone: a repeated attempt gives it again."""
+    rate = float(spec.config["optimizer"]["learning_rate"])
+    return [abs(math.log10(rate) + 2.0) + 1.0 / (number + 1) for number in range(int(spec.config["epochs"]))]
+
+
+def trains(spec: TrialSpec, losses: Sequence[float] | None = None) -> Talk:
+    """A training in good order, which ends early where the controller says so."""
+    yield started(spec)
+    told, best, best_epoch = False, math.inf, None
+    for number, value in enumerate(val_losses(spec) if losses is None else losses):
+        if value < best:
+            best, best_epoch = value, number
+        answer = yield epoch(spec, number, value)
+        if isinstance(answer, Stop) and (answer.trial, answer.attempt) == (spec.number, spec.attempt):
+            told = True
+            break
+    if best_epoch is not None:
+        yield checkpoint(spec, best_epoch)
+    yield ended(spec, pruned=told)
+
+
+def raises(spec: TrialSpec) -> Talk:
+    """A training whose own code is wrong."""
+    yield started(spec)
+    yield ended(spec, error="ValueError: no such layer")
+
+
+def dies(spec: TrialSpec, after: int = 2) -> Talk:
+    """A training whose worker is killed after some epochs."""
+    yield started(spec)
+    for number, value in enumerate(val_losses(spec)[:after]):
+        yield epoch(spec, number, value)
+    yield Lost()
+
+
+def by_trial(scripts: Mapping[Any, Script], otherwise: Script = trains) -> Script:
+    """A script of its own for some trials (by number) or attempts (by number and attempt)."""
+    return lambda spec: scripts.get((spec.number, spec.attempt), scripts.get(spec.number, otherwise))(spec)
+
+
+class ScriptedExecutor(Executor):
+    """Workers that talk by a script, in turn: each `wait` lets each of them say one word. No processes, no chance."""
+
+    def __init__(self, script: Script, workers: int = 1) -> None:
+        self.assigned: list[TrialSpec] = []
+        self.closed = False
+        self._script = script
+        self._workers = workers
+        self._fresh: list[int] = []
+        self._talks: dict[int, Talk] = {}
+        self._answers: dict[int, Any] = {}
+        self._handler: Handler | None = None
+
+    def start(self, handler: Handler) -> None:
+        self._handler = handler
+        self._fresh = list(range(self._workers))
+
+    def assign(self, worker: int, task: TrialSpec) -> None:
+        assert worker not in self._talks, "only an idle worker may get a task"
+        self.assigned.append(task)
+        self._talks[worker], self._answers[worker] = self._script(task), None
+
+    def wait(self, timeout_s: float) -> None:
+        assert self._handler is not None
+        fresh, self._fresh = self._fresh, []
+        for worker in fresh:
+            self._handler.on_idle(worker)
+        for worker, talk in list(self._talks.items()):
+            try:
+                word = talk.send(self._answers[worker])
+            except StopIteration:
+                del self._talks[worker]
+                self._handler.on_idle(worker)
+                continue
+            if isinstance(word, Lost):
+                del self._talks[worker]
+                self._handler.on_lost(worker, word.reason)
+                self._fresh.append(worker)
+            else:
+                self._answers[worker] = self._handler.on_message(worker, word)
+
+    def close(self) -> None:
+        self.closed = True
+        self._talks.clear()
+
+
+def as_worker(script: Script) -> Callable[[TrialSpec, Callable[[Event], Any]], None]:
+    """A script as a worker of a real executor."""
+
+    def work(spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
+        talk, reply = script(spec), None
+        while True:
+            try:
+                word = talk.send(reply)
+            except StopIteration:
+                return
+            assert not isinstance(word, Lost), "a worker in this process cannot die"
+            reply = answer(word)
+
+    return work

@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import yaml_file
+from pipelines.config import SweepConfig
+from pipelines.distributions import Choices, FloatRange, IntRange
+from pipelines.errors import ConfigError, Mistake
+from pipelines.optimizers import Adam, Sgd
+from pipelines.recipes import check_recipe, identity, read_recipe
+
+
+def check(text: str, *settings: str) -> SweepConfig:
+    return check_recipe(yaml_file.parse(text, "recipe.yaml"), "recipe.yaml", settings)
+
+
+def mistakes(text: str, *settings: str) -> list[Mistake]:
+    with pytest.raises(ConfigError) as caught:
+        check(text, *settings)
+    return list(caught.value.mistakes)
+
+
+def only_mistake(text: str, *settings: str) -> Mistake:
+    (found,) = mistakes(text, *settings)
+    return found
+
+
+FIVE = """\
+study: five mistakes
+optimizer: {name: adma}
+callbacks:
+  early_stopping: {monitor: val_acc, patience: 5}
+epochs: 0
+search_space:
+  batch_size: {type: int, low: 0, high: 64}
+"""
+
+
+def test_five_different_mistakes_are_these_five_with_path_line_and_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "five.yaml"
+    path.write_text(FIVE)
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(path)
+    assert [(mistake.line, mistake.path) for mistake in caught.value.mistakes] == [
+        (1, "study"),
+        (2, "optimizer"),
+        (4, "callbacks.early_stopping.monitor"),
+        (5, "epochs"),
+        (7, "search_space.batch_size"),
+    ]
+    messages = [mistake.message for mistake in caught.value.mistakes]
+    for message, ways in zip(
+        messages,
+        (
+            ("letters, digits", "'five mistakes'"),
+            ("'adma'", "did you mean 'adam'", "sgd, adagrad, rmsprop, adam, adamw"),
+            ("'val_acc'", "loss, accuracy, val_loss, val_accuracy"),
+            ("greater than or equal to 1", "got 0"),
+            ("would reach 0", "greater than or equal to 1"),
+        ),
+        strict=True,
+    ):
+        assert all(way in message for way in ways), message
+    said = str(caught.value)
+    assert said.splitlines()[0] == f"{path}: 5 mistakes, nothing was started"
+    assert len(said.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "line", "words"),
+    [
+        ("study: a\nepocs: 3\n", "epocs", 2, "did you mean 'epochs'"),
+        ("study: a\noptimizer: {name: sgd, momentm: 0}\n", "optimizer.momentm", 2, "did you mean 'momentum'"),
+        ("study: a\noptimizer: {name: sgd, beta_1: 0}\n", "optimizer.beta_1", 2, "known here: learning_rate"),
+        ("study: a\ncallbacks:\n  early_stopping:\n    patiense: 3\n", "callbacks.early_stopping.patiense", 4,
+         "did you mean 'patience'"),
+        ("study: a\nbudget:\n  trails: 3\n", "budget.trails", 3, "did you mean 'trials'"),
+        ("study: a\nsearch_space:\n  epochs: {type: int, low: 1, hihg: 2, high: 3}\n", "search_space.epochs.hihg", 3,
+         "did you mean 'high'"),
+        ("study: a\ncallbacks:\n  learning_rate_scheduler: {schedule: {name: step, evry: 2}}\n",
+         "callbacks.learning_rate_scheduler.schedule.evry", 3, "did you mean 'every'"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_a_mistake_that_names_the_nearest(text: str, path: str, line: int, words: str) -> None:
+    found = only_mistake(text)
+    assert (found.path, found.line) == (path, line)
+    assert "is no known key" in found.message
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("{}", "study", "is missing"),
+        ("study: a\noptimizer: adma\n", "optimizer", "did you mean 'adam'"),
+        ("study: a\noptimizer: {learning_rate: 0.1}\n", "optimizer", "needs a `name`"),
+        ("study: a\noptimizer: [adam]\n", "optimizer", "must be a mapping"),
+        ("study: a\noptimizer:\n", "optimizer", "must be a mapping"),
+        ("study: a\nmodel: {activation: rulu}\n", "model.activation", "did you mean 'relu'"),
+        ("study: a\nmodel: {units: [10, 0]}\n", "model.units.1", "greater than or equal to 1, got 0"),
+        ("study: a\nmodel: {units: [3], activation: [relu, tanh]}\n", "model", "exactly one a layer"),
+        ("study: a\ncallbacks: [early_stopping]\n", "callbacks", "must be a mapping"),
+        ("study: a\ncallbacks: {stop: {patience: 3}}\n", "callbacks.stop", "needs a `name`"),
+        ("study: a\ncallbacks: {early_stopping: {name: erly_stopping}}\n", "callbacks.early_stopping",
+         "did you mean 'early_stopping'"),
+        ("study: a\ncallbacks: {early_stopping: {mode: auto, monitor: acc}}\n", "callbacks.early_stopping.monitor",
+         "there are loss, accuracy"),
+        ("study: a\ncallbacks: {model_checkpoint: {filepath: '{acc:.2f}.keras'}}\n",
+         "callbacks.model_checkpoint.filepath", "watches 'acc'"),
+        ("study: a\nobjective: val_acc\n", "objective", "there are loss, accuracy"),
+        ("study: a\nobjective: {direction: up}\n", "objective.direction", "'minimize' or 'maximize'"),
+        ("study: a\nbatch_size: 1.5\n", "batch_size", "valid integer"),
+        ("study: a\nexecution: {executor: threads}\n", "execution.executor", "'inline' or 'processes', got 'threads'"),
+        ("study: a\nexecution: {workers: 0}\n", "execution.workers", "must be 'auto', or must be greater than or"),
+        ("study: a\nsampler: tp\n", "sampler", "did you mean 'tpe'"),
+        ("study: a\npruner: {name: median, n_warmup_steps: -1}\n", "pruner.n_warmup_steps", "got -1"),
+        ("study: a\npromotion: {metric: val_accuracy}\n", "promotion.metric", "did you mean 'test_accuracy'"),
+        ("study: a\ndataset: {name: digits, test_share: 1}\n", "dataset.test_share", "less than 1, got 1"),
+        ("study: a\ndataset: minst\n", "dataset", "there are digits, fashion_mnist"),
+        ("study: ../a\n", "study", "got '../a'"),
+        ("study: 3\n", "study", "valid string, got 3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_mistake_with_its_way_out(text: str, path: str, words: str) -> None:
+    found = only_mistake(text)
+    assert found.path == path
+    assert words in found.message
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "true", "no"])
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("epochs", "epochs: {}"),
+        ("optimizer.momentum", "optimizer: {{name: sgd, momentum: {}}}"),
+        ("execution.workers", "execution: {{workers: {}}}"),
+        ("callbacks.early_stopping.baseline", "callbacks: {{early_stopping: {{baseline: {}}}}}"),
+        ("callbacks.early_stopping.verbose", "callbacks: {{early_stopping: {{verbose: {}}}}}"),
+        ("model.units.1", "model: {{units: [3, {}]}}"),
+        ("search_space.epochs.low", "search_space: {{epochs: {{type: int, low: {}, high: 3}}}}"),
+    ],
+)
+def test_yes_is_no_number(path: str, text: str, word: str) -> None:
+    found = only_mistake("study: a\n" + text.format(word))
+    assert found.path == path
+    assert f"'{'false' if word == 'no' else 'true'}'" in found.message
+
+
+def test_yes_is_a_fine_answer_where_one_is_asked_for() -> None:
+    config = check("study: a\noptimizer: {name: sgd, nesterov: yes}\nsearch_space: {optimizer.nesterov: [yes, no]}\n")
+    assert config.optimizer == Sgd(nesterov=True)
+    assert config.search_space["optimizer.nesterov"] == Choices(choices=(True, False))
+
+
+def test_what_yaml_reads_as_text_or_integer_becomes_the_number_it_is() -> None:
+    config = check(
+        "study: a\noptimizer: {name: sgd, learning_rate: 1e-4, momentum: 0}\n"
+        "search_space: {optimizer.learning_rate: {type: float, low: 1e-4, high: 1, log: true}}\n"
+    )
+    assert isinstance(config.optimizer, Sgd)
+    assert config.optimizer.learning_rate == 1e-4
+    assert type(config.optimizer.momentum) is float
+    space = config.search_space["optimizer.learning_rate"]
+    assert space == FloatRange(type="float", low=1e-4, high=1.0, log=True)
+    assert type(space.high) is float
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_numbers_without_an_end_are_refused(number: str) -> None:
+    assert only_mistake(f"study: a\noptimizer: {{name: adam, learning_rate: {number}}}\n").path == (
+        "optimizer.learning_rate"
+    )
+
+
+def test_a_kind_alone_stands_for_its_defaults() -> None:
+    config = check("study: a\noptimizer: sgd\nsampler: random\npruner: none\nobjective: val_accuracy\n")
+    assert config.optimizer == Sgd()
+    assert config.sampler.name == "random"
+    assert config.pruner.name == "none"
+    assert config.objective.sense == "maximize"
+
+
+def test_a_list_is_choices_and_a_mapping_with_a_type_is_a_range() -> None:
+    config = check(
+        "study: a\n"
+        "search_space:\n"
+        "  batch_size: [16, 32]\n"
+        "  epochs: {type: int, low: 1, high: 4}\n"
+        "  model.units: {type: categorical, choices: [[10], [10, 20]]}\n"
+    )
+    assert config.search_space == {
+        "batch_size": Choices(choices=(16, 32)),
+        "epochs": IntRange(type="int", low=1, high=4),
+        "model.units": Choices(choices=([10], [10, 20])),
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "words"),
+    [
+        ("3", "", "must be a range {type: float, low: …, high: …}, a list of choices, or kinds to choose from, got 3"),
+        ("[]", ".choices", "at least 1 item"),
+        ("{type: flot, low: 1, high: 2}", "", "type must be float, int or categorical, got 'flot'"),
+        ("{low: 1, high: 2}", "", "type must be float, int or categorical, got None"),
+        ("{choices: [1, 2]}", "", "type must be float, int or categorical, got None"),
+        ("{type: int, low: 1}", ".high", "is missing"),
+        ("{type: int, low: 3, high: 1}", "", "low must not be above high, got low 3 and high 1"),
+        ("{type: int, low: 0, high: 8, log: true}", "", "a logarithmic range needs low above 0, got 0"),
+        ("{type: int, low: 1, high: 8, log: true, step: 2}", "", "either logarithmic or in steps"),
+        ("{type: int, low: 1.5, high: 8}", ".low", "valid integer"),
+        ("{type: int, low: 1, high: 8, step: 0}", ".step", "greater than or equal to 1"),
+        ("{adam: 3}", ".adam", "must be a mapping of keys to values, got 3"),
+    ],
+)
+def test_an_entry_of_the_space_that_is_none_is_one_mistake(entry: str, path: str, words: str) -> None:
+    found = only_mistake(f"study: a\nsearch_space:\n  epochs: {entry}\n")
+    assert found.path in {f"search_space.epochs{path}", f"search_space.epochs{path}".removesuffix(".choices")}
+    assert found.line == 3
+    assert words in found.message
+
+
+def test_two_callbacks_cannot_both_move_the_learning_rate() -> None:
+    found = only_mistake("study: a\ncallbacks:\n  reduce_lr_on_plateau:\n  learning_rate_scheduler: {schedule: step}\n")
+    assert (found.path, found.line) == ("callbacks", 2)
+    assert "reduce_lr_on_plateau and learning_rate_scheduler" in found.message
+    assert "keep one" in found.message
+
+
+def test_a_callback_may_stand_twice_under_labels_of_its_own() -> None:
+    config = check(
+        "study: a\ncallbacks:\n  loss: {name: early_stopping}\n"
+        "  accuracy: {name: early_stopping, monitor: val_accuracy}\n"
+    )
+    assert [callback.name for callback in config.callbacks.values()] == ["early_stopping"] * 2
+
+
+SPACE = """\
+study: a
+optimizer: {name: adam, learning_rate: 1e-3}
+search_space:
+  optimizer:
+    adam: {learning_rate: {type: float, low: 1e-4, high: 1e-2}}
+    sgd: {momentum: {type: float, low: 0.0, high: 0.9}}
+  callbacks.early_stopping.patience: {type: int, low: 3, high: 8}
+budget: {trials: 4}
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("study=other", "study", "other"),
+        ("optimizer.learning_rate=1e-4", "optimizer.learning_rate", 1e-4),
+        ("optimizer=sgd", "optimizer.name", "sgd"),
+        ("optimizer={name: sgd, momentum: 0.5}", "optimizer.momentum", 0.5),
+        ("budget.trials=9", "budget.trials", 9),
+        ("budget.failed_trials=0", "budget.failed_trials", 0),
+        ("model.units=[5]", "model.units", (5,)),
+        ("callbacks.early_stopping.patience=2", "callbacks.early_stopping.patience", 2),
+        ("callbacks.lr.name=reduce_lr_on_plateau", "callbacks.lr.factor", 0.1),
+        ("callbacks={}", "callbacks", {}),
+        ("objective.metric=val_accuracy", "objective.sense", "maximize"),
+        ("search_space.callbacks.early_stopping.patience.high=20",
+         "search_space.callbacks¸early_stopping¸patience.high", 20),
+        ("search_space.optimizer.sgd.momentum.low=0.5", "search_space.optimizer.root.sgd.momentum.low", 0.5),
+        ("search_space.batch_size=[16, 32]", "search_space.batch_size.choices", (16, 32)),
+        ("search_space.optimizer={adam: }", "search_space.optimizer.root", {"adam": {}}),
+        ("search_space.callbacks.reduce_lr_on_plateau.factor={type: float, low: 0.1, high: 0.5}",
+         "search_space.callbacks¸reduce_lr_on_plateau¸factor.high", 0.5),
+    ],
+)  # fmt: skip
+def test_a_setting_lays_its_value_over_the_recipe(setting: str, path: str, value: Any) -> None:
+    here: Any = check(SPACE, setting)
+    for part in path.split("."):
+        key = part.replace("¸", ".")
+        here = here[key] if isinstance(here, dict) else getattr(here, key)
+    assert here == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "words"),
+    [
+        ("epochs", "--set", "must be path=value, such as epochs=5, got 'epochs'"),
+        ("=5", "--set", "must be path=value"),
+        ("epocs=5", "--set", "did you mean 'epochs'"),
+        ("zebra.stripes=5", "--set", "a recipe has no 'zebra'"),
+        ("epochs=[", "--set", "the value of epochs is not YAML: '['"),
+        ("study=2024-13-45", "--set", "the value of study is not YAML"),
+        ("epochs=many", "--set epochs", "valid integer, got 'many'"),
+        ("epochs=0", "--set epochs", "greater than or equal to 1, got 0"),
+        ("budget.trials=0", "--set budget.trials", "got 0"),  # the file's line would show another value
+        ("optimizer.momentum=0.5", "--set optimizer.momentum", "is no known key"),
+        ("optimizer=adma", "--set optimizer", "did you mean 'adam'"),
+        ("search_space.callbacks.early_stopping.patience.low=-1",
+         "search_space.callbacks.early_stopping.patience", "would reach -1"),
+        ("search_space.callbacks.early_stopping.patience.low=9",
+         "search_space.callbacks.early_stopping.patience", "low must not be above high"),
+        ("search_space=3", "--set search_space", "must be a mapping"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_a_mistake_of_the_command_line(setting: str, path: str, words: str) -> None:
+    found = only_mistake(SPACE, setting)
+    assert found.path == path
+    assert words in found.message
+    assert path.startswith("--set") == (found.line is None)
+
+
+def test_settings_apply_in_turn_and_mistakes_of_all_are_told_together() -> None:
+    assert check(SPACE, "epochs=3", "epochs=4").epochs == 4
+    found = mistakes(SPACE, "epocs=3", "batch_size=0", "epochs=[")
+    assert len(found) == 3
+
+
+def test_a_setting_does_not_reach_what_an_anchor_shares() -> None:
+    text = "study: a\nsearch_space:\n  epochs: &r {type: int, low: 1, high: 3}\n  batch_size: *r\n"
+    config = check(text, "search_space.epochs.high=9")
+    assert config.search_space["epochs"] == IntRange(type="int", low=1, high=9)
+    assert config.search_space["batch_size"] == IntRange(type="int", low=1, high=3)
+
+
+def test_the_space_is_checked_even_where_the_rest_is_wrong() -> None:
+    text = "study: a\nepochs: 0\ndataset: {name: digits, test_share: 2}\nsearch_space:\n  batch_size: [16, 0]\n"
+    assert [mistake.path for mistake in mistakes(text)] == ["epochs", "dataset.test_share", "search_space.batch_size"]
+
+
+def test_a_mistake_of_the_base_is_not_told_again_for_the_space() -> None:
+    text = (
+        "study: a\noptimizer: {name: adam, beta_1: 2}\n"
+        "search_space:\n  optimizer.learning_rate: {type: float, low: 1e-4, high: 1e-2}\n"
+    )
+    assert only_mistake(text).path == "optimizer.beta_1"
+
+
+BASE = """\
+study: a
+callbacks:
+  early_stopping: {patience: 3}
+  reduce_lr_on_plateau:
+search_space:
+  batch_size: [16, 32]
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "budget.trials=99",
+        "budget.failed_trials=0",
+        "execution.executor=inline",
+        "execution.workers=1",
+        "promotion.metric=test_loss",
+        "promotion.min_gain=0.1",
+    ],
+)
+def test_budget_execution_and_promotion_do_not_make_another_study(setting: str) -> None:
+    assert identity(check(BASE, setting)) == identity(check(BASE))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "study=b",
+        "seed=1",
+        "epochs=3",
+        "batch_size=64",
+        "dataset.name=digits",
+        "dataset={name: digits, split_seed: 1}",
+        "dataset={name: digits, test_share: 0.3}",
+        "model.units=[10]",
+        "model.api=functional",
+        "optimizer={name: adam, learning_rate: 0.002}",
+        "optimizer=sgd",
+        "callbacks.early_stopping.patience=4",
+        "callbacks={early_stopping: {patience: 3}}",
+        "callbacks={reduce_lr_on_plateau: , early_stopping: {patience: 3}}",  # Keras calls them in another order
+        "search_space.batch_size=[16, 64]",
+        "search_space.epochs=[3]",
+        "objective=val_accuracy",
+        "sampler=random",
+        "sampler={name: tpe, n_startup_trials: 3}",
+        "pruner=none",
+    ],
+)
+def test_everything_else_makes_another_study(setting: str) -> None:
+    same = setting == "dataset.name=digits"
+    assert (identity(check(BASE, setting)) == identity(check(BASE))) is same
+
+
+def test_comments_order_of_keys_and_spelled_out_defaults_do_not_make_another_study() -> None:
+    text = (
+        "# the same\nsearch_space: {batch_size: {type: categorical, choices: [16, 32]}}\nepochs: 20\n"
+        "callbacks:\n  early_stopping: {patience: 3, monitor: val_loss}\n  reduce_lr_on_plateau: {factor: 0.1}\n"
+        "study: a\n"
+    )
+    assert identity(check(text)) == identity(check(BASE))
+
+
+def test_an_identity_survives_the_way_through_json() -> None:
+    config = check(SPACE)
+    again = SweepConfig.model_validate(config.model_dump(mode="json"))
+    assert again == config
+    assert identity(again) == identity(config)
+    assert isinstance(again.optimizer, Adam)

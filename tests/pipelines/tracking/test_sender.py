@@ -1,0 +1,478 @@
+"""The sender between a real journal and trackers that misbehave: nothing may be lost, and nothing doubled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.tracking.base import Refused, Unavailable
+from pipelines.tracking.entries import Entry, FileKept, Logged, RunBegun, RunEnded
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.memory import MemoryRun, MemoryTracker
+from pipelines.tracking.sender import Sender, delivery_file, read_delivery
+
+SERVER = "http://tracking.example:5000"
+DEADLINE_S = 20.0
+
+
+class StrictTracker(MemoryTracker):
+    """Like MLflow, it looks for a run only when it is told that there may be one. `calls` is everything it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Any]] = []
+
+    def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+        self.calls.append(("begin", entry.uid))
+        if suspect:
+            return super().begin(entry, experiment_id, parent_run_id, suspect=True)
+        with self._lock:
+            run_id = f"run-{len(self.runs)}"
+            self.runs[run_id] = MemoryRun(entry.uid, entry.name, experiment_id, parent_run_id, tags=dict(entry.tags))
+            return run_id
+
+    def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+        self.calls.append(("log", len(entries)))
+        super().log(run_id, entries)
+
+
+class Moody(StrictTracker):
+    """Does what it was asked and then, `failures` times, says that it could not be reached."""
+
+    def __init__(self, failures: int, *, at: str = "log") -> None:
+        super().__init__()
+        self.failures = failures
+        self.at = at
+        self.asked = threading.Event()
+
+    def _fail(self, verb: str) -> None:
+        if verb == self.at and self.failures > 0:
+            self.failures -= 1
+            self.asked.set()
+            raise Unavailable("the connection broke before the answer came")
+
+    def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+        run_id = super().begin(entry, experiment_id, parent_run_id, suspect=suspect)
+        self._fail("begin")
+        return run_id
+
+    def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+        super().log(run_id, entries)
+        self._fail("log")
+
+    def keep(self, run_id: str, path: Path, folder: str) -> None:
+        super().keep(run_id, path, folder)
+        self._fail("keep")
+
+    def end(self, run_id: str, status: str, time_ms: int) -> None:
+        super().end(run_id, status, time_ms)
+        self._fail("end")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal.jsonl")
+    yield opened
+    opened.close()
+
+
+Sending = Callable[..., Sender]
+
+
+@pytest.fixture
+def sending(journal: Journal) -> Iterator[Sending]:
+    """Starts senders on the journal and closes them after the test."""
+    started: list[Sender] = []
+
+    def start(tracker: MemoryTracker, server: str = SERVER) -> Sender:
+        sender = Sender(journal.path, tracker, server)
+        sender.start()
+        started.append(sender)
+        return sender
+
+    yield start
+    for sender in started:
+        sender.close()
+
+
+def begun(uid: str, parent: str | None = None) -> RunBegun:
+    return RunBegun(uid, "study", uid, 1, parent, {"regatta.uid": uid})
+
+
+def write(journal: Journal, *entries: Entry) -> None:
+    for entry in entries:
+        journal.append(entry)
+
+
+def write_trials(journal: Journal, trials: int, epochs: int = 5) -> None:
+    """A parent and its trials, whose epochs come in turn."""
+    write(journal, begun("parent"), *(begun(f"trial-{number}", "parent") for number in range(trials)))
+    for epoch in range(epochs):
+        for number in range(trials):
+            write(journal, Logged(f"trial-{number}", 100 + epoch, epoch, {"loss": number + 1 / (epoch + 1)}))
+    for number in range(trials):
+        path = journal.path.parent / f"best-{number}.keras"
+        path.write_bytes(b"weights %d" % number)
+        write(
+            journal, FileKept(f"trial-{number}", path.name, "checkpoint"), RunEnded(f"trial-{number}", 200, "FINISHED")
+        )
+    write(journal, RunEnded("parent", 300, "FINISHED"))
+
+
+def assert_all_is_there_once(tracker: MemoryTracker, trials: int, epochs: int = 5) -> None:
+    runs = {run.uid: run for run in tracker.runs.values()}
+    assert sorted(run.uid for run in tracker.runs.values()) == ["parent", *(f"trial-{n}" for n in range(trials))]
+    parent_id = next(run_id for run_id, run in tracker.runs.items() if run.uid == "parent")
+    for number in range(trials):
+        run = runs[f"trial-{number}"]
+        assert run.curve("loss") == [(epoch, number + 1 / (epoch + 1)) for epoch in range(epochs)]
+        assert run.parent_run_id == parent_id
+        assert run.status == "FINISHED"
+        assert run.files == {f"checkpoint/best-{number}.keras": b"weights %d" % number}
+
+
+def deliver_all(sender: Sender) -> None:
+    while sender.deliver():
+        pass
+
+
+def test_everything_arrives(journal: Journal, sending: Sending) -> None:
+    tracker = MemoryTracker()
+    sender = sending(tracker)
+    write_trials(journal, 4)
+
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert_all_is_there_once(tracker, 4)
+    assert sender.delivered == journal.written
+    assert sender.problem is None
+    assert sender.refused == ()
+    assert sender.run_id("trial-2") in tracker.runs
+    assert sender.experiment_id("study") == tracker.experiment("study")
+
+
+def test_what_is_written_later_arrives_without_being_asked_for(tmp_path: Path) -> None:
+    tracker = MemoryTracker()
+    sender = Sender(tmp_path / "journal.jsonl", tracker, SERVER)
+    journal = Journal(tmp_path / "journal.jsonl", on_append=sender.wake)
+    sender.start()
+
+    for epoch in range(3):
+        write(journal, begun("run"), Logged("run", epoch, epoch, {"loss": 1.0}))
+        assert sender.flush(journal.written, DEADLINE_S)
+    sender.close()
+    journal.close()
+
+    assert [step for step, _ in tracker.runs["run-0"].curve("loss")] == [0, 1, 2]
+
+
+def test_the_entries_of_a_run_are_delivered_in_their_order(journal: Journal) -> None:
+    class Ordered(MemoryTracker):
+        order: list[str]
+
+        def begin(self, *arguments: Any, **more: Any) -> str:
+            self.order.append("begin")
+            return super().begin(*arguments, **more)
+
+        def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+            self.order += [f"log {entry.step}" for entry in entries]
+            super().log(run_id, entries)
+
+        def end(self, run_id: str, status: str, time_ms: int) -> None:
+            self.order.append(status)
+            super().end(run_id, status, time_ms)
+
+    tracker = Ordered()
+    tracker.order = []
+    write(journal, begun("r"), Logged("r", 1, 0, {"a": 1}), Logged("r", 2, 1, {"a": 1}), RunEnded("r", 3, "KILLED"))
+    write(journal, begun("r"), Logged("r", 4, 2, {"a": 1}), RunEnded("r", 5, "FINISHED"))
+
+    Sender(journal.path, tracker, SERVER).deliver()
+
+    assert tracker.order == ["begin", "log 0", "log 1", "KILLED", "begin", "log 2", "FINISHED"]
+    assert [run.status for run in tracker.runs.values()] == ["FINISHED"]
+
+
+def test_a_run_that_is_begun_again_in_a_later_slice_is_the_same_run(journal: Journal) -> None:
+    tracker = StrictTracker()
+    sender = Sender(journal.path, tracker, SERVER)
+    for epoch in range(3):
+        write(journal, begun("r"), Logged("r", epoch, epoch, {"a": 1}), RunEnded("r", 3, "KILLED"))
+        sender.deliver()
+
+    assert len(tracker.runs) == 1
+    assert len(tracker.runs["run-0"].curve("a")) == 3
+
+
+def test_many_small_entries_make_few_requests(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, begun("run"), *(Logged("run", step, step, {"loss": 1.0}) for step in range(500)))
+
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert tracker.calls == [("begin", "run"), ("log", 500)]
+
+
+def test_a_journal_longer_than_a_slice_arrives_whole(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, begun("run"), *(Logged("run", step, step, {"loss": 1.0}) for step in range(4500)))
+    sender = Sender(journal.path, tracker, SERVER)
+
+    slices = 0
+    while sender.deliver():
+        slices += 1
+
+    assert slices == 3
+    assert len(tracker.runs["run-0"].curve("loss")) == 4500
+    assert sender.delivered == journal.written
+
+
+def test_parents_are_made_before_the_children_that_name_them(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, *(begun(f"child-{number}", "parent") for number in range(8)), begun("parent"))
+
+    Sender(journal.path, tracker, SERVER).deliver()
+
+    assert tracker.calls[0] == ("begin", "parent")
+    assert {run.parent_run_id for run in tracker.runs.values() if run.uid != "parent"} == {"run-0"}
+
+
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "end"])
+def test_a_tracker_that_is_gone_for_a_while_misses_nothing_and_gets_nothing_twice(
+    journal: Journal, sending: Sending, verb: str
+) -> None:
+    tracker = Moody(2, at=verb)
+    sender = sending(tracker)
+    write_trials(journal, 3)
+
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert tracker.failures == 0
+    assert_all_is_there_once(tracker, 3)
+    assert sender.delivered == journal.written
+    assert sender.problem is None
+
+
+def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: Sending) -> None:
+    tracker = Moody(1_000_000, at="begin")
+    sender = sending(tracker)
+    write_trials(journal, 1)
+
+    assert not sender.flush(journal.written, 0.05)
+    assert tracker.asked.wait(DEADLINE_S)
+    assert not sender.flush(journal.written, 0.05)
+
+    assert sender.problem == "the connection broke before the answer came"
+    assert sender.delivered == 0
+    assert sender.never_reached(0.0)
+    assert not sender.never_reached(3600.0)
+
+
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "end"])
+def test_a_crash_between_the_delivery_and_its_note_makes_no_second_run_and_no_second_point(
+    journal: Journal, verb: str
+) -> None:
+    tracker = Moody(1, at=verb)
+    write_trials(journal, 3)
+    with pytest.raises(Unavailable):
+        deliver_all(Sender(journal.path, tracker, SERVER))  # this sender is never asked again: it died
+
+    after = Sender(journal.path, tracker, SERVER)
+    deliver_all(after)
+
+    assert_all_is_there_once(tracker, 3)
+    assert after.delivered == journal.written
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"offset": 12', b"[]", b'{"offset": 1, "colour": "red"}', b"\x00" * 40, b"null"]
+)
+def test_a_progress_file_that_is_torn_starts_over_without_doubling(journal: Journal, content: bytes) -> None:
+    tracker = StrictTracker()
+    write_trials(journal, 3)
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    delivery_file(journal.path, SERVER).write_bytes(content)
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    assert_all_is_there_once(tracker, 3)
+    assert sender.delivered == journal.written
+
+
+def test_a_progress_file_that_is_gone_starts_over_without_doubling(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write_trials(journal, 3)
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    delivery_file(journal.path, SERVER).unlink()
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert_all_is_there_once(tracker, 3)
+
+
+def test_a_progress_file_that_a_power_cut_took_back_a_step_doubles_nothing(journal: Journal) -> None:
+    tracker = StrictTracker()
+    sender = Sender(journal.path, tracker, SERVER)
+    write(journal, begun("parent"))
+    sender.deliver()
+    older = delivery_file(journal.path, SERVER).read_bytes()
+    write(journal, begun("trial-0", "parent"))
+    sender.deliver()
+
+    delivery_file(journal.path, SERVER).write_bytes(older)
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert [run.uid for run in tracker.runs.values()] == ["parent", "trial-0"]
+
+
+def test_a_journal_whose_end_a_power_cut_took_back_is_delivered_on(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, begun("run"), Logged("run", 1, 0, {"loss": 1.0}))
+    kept = journal.path.stat().st_size
+    write(journal, Logged("run", 2, 1, {"loss": 0.5}), Logged("run", 3, 2, {"loss": 0.25}))
+    deliver_all(Sender(journal.path, tracker, SERVER))
+    journal.close()
+    with journal.path.open("rb+") as handle:
+        handle.truncate(kept + 10)
+
+    sender = Sender(journal.path, tracker, SERVER)
+    journal = Journal(journal.path)
+    long = {"note": "longer than what was lost " * 20}
+    write(journal, Logged("run", 2, 1, {"loss": 0.5}, long), RunEnded("run", 4, "FINISHED"))
+    deliver_all(sender)
+    journal.close()
+
+    assert sender.delivered == journal.written == 4
+    assert [run.status for run in tracker.runs.values()] == ["FINISHED"]
+    assert tracker.runs["run-0"].curve("loss")[:2] == [(0, 1.0), (1, 0.5)]
+
+
+def test_a_second_sender_goes_on_where_the_first_stopped(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, begun("run"), Logged("run", 1, 0, {"loss": 1.0}))
+    deliver_all(Sender(journal.path, tracker, SERVER))
+    write(journal, Logged("run", 2, 1, {"loss": 0.5}))
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    assert tracker.calls == [("begin", "run"), ("log", 1), ("log", 1)]
+    assert sender.delivered == 3
+    assert sender.run_id("run") == "run-0"
+
+
+def test_two_servers_have_a_progress_of_their_own(journal: Journal) -> None:
+    first, second = MemoryTracker(), MemoryTracker()
+    write_trials(journal, 2)
+
+    deliver_all(Sender(journal.path, first, SERVER))
+    assert read_delivery(journal.path, "http://other.example").processed == 0
+    deliver_all(Sender(journal.path, second, "http://other.example"))
+
+    assert_all_is_there_once(first, 2)
+    assert_all_is_there_once(second, 2)
+    assert read_delivery(journal.path, SERVER).delivered == journal.written
+
+
+def test_what_the_tracker_refuses_is_counted_and_said_and_holds_nothing_up(journal: Journal, sending: Sending) -> None:
+    tracker = MemoryTracker()
+    sender = sending(tracker)
+    write(journal, begun("run"), FileKept("run", "gone.keras"), Logged("run", 1, 0, {"loss": 1.0}))
+    write(journal, Logged("stranger", 1, 0, {"loss": 1.0}), Logged("stranger", 2, 1, {"loss": 1.0}))
+    write(journal, RunEnded("run", 2, "FINISHED"))
+
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert journal.written == 6
+    assert sender.delivered == 3
+    assert len(sender.refused) == 2
+    assert any("gone.keras is gone" in reason for reason in sender.refused)
+    assert any("stranger: its run was never begun" in reason for reason in sender.refused)
+    assert tracker.runs["run-0"].status == "FINISHED"
+    assert tracker.runs["run-0"].curve("loss") == [(0, 1.0)]
+
+
+def test_refusals_of_a_slice_that_is_sent_again_are_counted_once(journal: Journal) -> None:
+    tracker = Moody(1, at="end")
+    write(journal, begun("run"), FileKept("run", "gone.keras"), RunEnded("run", 2, "FINISHED"))
+    sender = Sender(journal.path, tracker, SERVER)
+
+    with pytest.raises(Unavailable):
+        sender.deliver()
+    deliver_all(sender)
+
+    assert sender.delivered == 2
+    assert sender.refused == (f"run: {journal.path.parent / 'gone.keras'} is gone",)
+
+
+def test_refusals_are_remembered_by_the_next_sender(journal: Journal) -> None:
+    write(journal, begun("run"), FileKept("run", "gone.keras"))
+    deliver_all(Sender(journal.path, MemoryTracker(), SERVER))
+
+    sender = Sender(journal.path, MemoryTracker(), SERVER)
+
+    assert sender.delivered == 1
+    assert len(sender.refused) == 1
+
+
+def test_children_of_a_run_that_was_refused_are_refused_too(journal: Journal) -> None:
+    class NoExperiments(MemoryTracker):
+        def experiment(self, name: str) -> str:
+            raise Refused(f"the experiment '{name}' was deleted")
+
+    write_trials(journal, 2)
+    sender = Sender(journal.path, NoExperiments(), SERVER)
+    deliver_all(sender)
+
+    assert sender.delivered == 0
+    assert any("the experiment 'study' was deleted" in reason for reason in sender.refused)
+
+
+def test_flush_says_no_when_the_time_is_over(journal: Journal, sending: Sending) -> None:
+    class Slow(MemoryTracker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.go_on = threading.Event()
+
+        def experiment(self, name: str) -> str:
+            assert self.go_on.wait(DEADLINE_S)
+            return super().experiment(name)
+
+    tracker = Slow()
+    sender = sending(tracker)
+    write(journal, begun("run"))
+
+    assert not sender.flush(journal.written, 0.05)
+    tracker.go_on.set()
+    assert sender.flush(journal.written, DEADLINE_S)
+
+
+def test_a_disk_that_is_full_under_the_progress_file_holds_delivery_up_and_loses_nothing(
+    journal: Journal, sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = StrictTracker()
+    full, refused_once = [True], threading.Event()
+    really = Path.write_text
+
+    def write_text(path: Path, *arguments: Any, **more: Any) -> int:
+        if full[0] and path.suffix == ".writing":
+            refused_once.set()
+            raise OSError(28, "No space left on device")
+        return really(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    sender = sending(tracker)
+    write_trials(journal, 2)
+    assert refused_once.wait(DEADLINE_S)
+    assert not sender.flush(journal.written, 0.05)
+    assert "No space left" in (sender.problem or "")
+
+    full[0] = False
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert_all_is_there_once(tracker, 2)
