@@ -26,7 +26,7 @@ from pipelines.spec import Spec
 Direction = Literal["minimize", "maximize"]
 METRICS = ("loss", "accuracy")
 """What every training logs, and again with `val_` before it."""
-STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 def metric_names() -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class Promotion(Spec):
 
 def _usable_name(name: str) -> str:
     """A study's name becomes a folder's, an experiment's and a registered model's."""
-    if not re.match(STUDY_NAME, name):
+    if not re.fullmatch(STUDY_NAME, name):
         raise ValueError(f"must be letters, digits, '.', '_' or '-', and begin with a letter or digit, got {name!r}")
     return name
 

@@ -18,9 +18,8 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = [name.strip() for name in visible.split(",")]
-        return list(
-            takewhile(lambda name: name and not name.startswith("-"), names)
-        )  # CUDA stops at the first that is none
+        # CUDA, too, stops at the first that is none
+        return list(takewhile(lambda name: name and not name.startswith("-"), names))
     if shutil.which("nvidia-smi") is None:
         return []
     done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=20)

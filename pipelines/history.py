@@ -61,7 +61,7 @@ class RunHistory:
             curves={name: tuple(points) for name, points in self.points().items()},
             seconds=self.summary.get("seconds"),
             run_id=run_id,
-            reason=self.tags.get("regatta.reason"),
+            reason=self.tags.get("regatta.reason") or None,
         )
 
 

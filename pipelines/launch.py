@@ -102,6 +102,7 @@ def make_executor(config: SweepConfig, folder: StudyFolder) -> tuple[Executor, i
     execution = config.execution
     found, cores = devices.gpus(), devices.cores()
     if execution.executor == "inline":
+        os.environ.update(environment(cores, found[0] if found else None))
         return InlineExecutor(partial(TrialWorker, WorkerSettings(cores, execution.gpu_memory_mb))), 1
     workers = execution.workers if execution.workers != "auto" else len(found) or cores
     environments = shares(cores, workers, found)

@@ -140,7 +140,9 @@ class Progress:
             (f"  {self._counts.failed} failed" if self._counts.failed else "", "red"),
             f"  {self._time_left()}",
         )
-        parts: list[RenderableType] = [head, ProgressBar(total=max(1, self._wanted), completed=done, width=60)]
+        bar = Table.grid()  # a bar by itself does not end its line
+        bar.add_row(ProgressBar(total=max(1, self._wanted), completed=done, width=60))
+        parts: list[RenderableType] = [head, bar]
         if self._best is not None and self._best.value is not None:
             parts.append(
                 Text(

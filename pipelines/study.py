@@ -28,6 +28,8 @@ _TOLD = {
     TrialState.FAILED: OptunaState.FAIL,
 }
 _ATTEMPT = "attempt"
+_FEWEST_FOR_IMPORTANCES = 11
+"""Complete trials below which the best tenth, that importances are told from, would be a single trial."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """Share of the objective that each parameter explains; empty where too few trials are complete to say."""
+        if self.counts().complete < _FEWEST_FOR_IMPORTANCES:
+            return {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns of few trials; the report says how many there were

@@ -58,4 +58,4 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     if summary.interrupted:
         console.print(f"Interrupted; this goes on with it: {command}", soft_wrap=True)
     elif summary.promoted is not None:
-        console.print("Next: make up-local && make predict")
+        console.print("Next: make up-local && make predict", highlight=False)

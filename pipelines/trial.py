@@ -152,8 +152,8 @@ class TrialLife:
     def _conclude(self, state: TrialState, reason: str | None) -> TrialResult:
         best, checkpoint = self._best, self._checkpoint
         tags = {"regatta.state": state.value}
-        if reason is not None:
-            tags["regatta.reason"] = reason
+        if reason is not None or self.spec.attempt > 1:  # an interrupted attempt left its own reason behind
+            tags["regatta.reason"] = reason or ""
         metrics: dict[str, float] = {"seconds": self.seconds}
         if best.epoch is not None:
             metrics |= {f"best.{name}": value for name, value in self._best_metrics.items() if name != "learning_rate"}

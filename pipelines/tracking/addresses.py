@@ -6,12 +6,17 @@ of a sweep therefore names the view, the filter and the order.
 
 from __future__ import annotations
 
+import os
 from urllib.parse import quote
 
 
 def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: str, direction: str) -> str | None:
-    """All trials of a sweep, best first, with their curves overlaid; None where the server has no web page."""
-    if not server.startswith(("http://", "https://")):
+    """All trials of a sweep, best first, with their curves overlaid; None where the server has no web page.
+
+    `REGATTA_MLFLOW_PAGE` is where people see the server, where that is not where programs see it (in containers).
+    """
+    page = os.environ.get("REGATTA_MLFLOW_PAGE") or server
+    if not page.startswith(("http://", "https://")):
         return None
     query = {
         "workflowType": "machine_learning",
@@ -21,11 +26,4 @@ def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: s
         "orderByAsc": "true" if direction == "minimize" else "false",
     }
     encoded = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{encoded}"
-
-
-def run_address(server: str, experiment_id: str, run_id: str) -> str | None:
-    """One run; None where the server has no web page."""
-    if not server.startswith(("http://", "https://")):
-        return None
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{page.rstrip('/')}/#/experiments/{experiment_id}/runs?{encoded}"
