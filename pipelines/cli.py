@@ -108,6 +108,46 @@ def sweep(
 
 
 @app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A recipe; its search space is left aside.")
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN_ID", help="Train again what this run trained.")
+    ] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train one model, from a recipe or again from a run, tracked like a trial."""
+    if (config is None) == (run_id is None):
+        raise ConfigError("train", [Mistake("", "give either a recipe or --run RUN_ID")])
+    if run_id is not None and settings:
+        raise ConfigError("train", [Mistake("--set", "goes with a recipe; --run trains exactly what the run trained")])
+    from pipelines.train import from_recipe, from_run, train
+
+    if config is not None:
+        from pipelines.recipes import read_recipe
+
+        what = from_recipe(read_recipe(config, settings or []))
+    else:
+        what = from_run(str(run_id))
+    console = _console(stderr=as_json)
+    trained = train(what, console)
+    result = trained.result
+    if as_json:
+        _print_json(trained.to_json())
+    elif result.reason:
+        console.print(f"{result.state.value}: {result.reason}", style="red")
+    else:
+        console.print(
+            f"best: {what.objective.metric} {result.value:.4f} at epoch {result.epoch}, in {result.checkpoint}"
+        )
+        console.print(f"run: {trained.address or trained.run_id or trained.folder}", soft_wrap=True)
+    if result.value is None or result.reason:
+        raise typer.Exit(NO_TRIAL)
+
+
+@app.command()
 def promote(study: StudyName, as_json: Json = False) -> None:
     """Judge the best trial of a study on the sealed test part, and make it the champion where it is better."""
     from pipelines.verbs import promote_study

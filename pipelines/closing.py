@@ -6,13 +6,14 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.errors import NothingToPromote, RegattaError
+from pipelines.errors import HomeError, NothingToPromote, RegattaError
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import StudyFolder
@@ -33,6 +34,8 @@ _STALLED_S = 60.0
 """How long the end of a sweep waits for a server that takes nothing; the journal keeps it all either way."""
 _NEVER_REACHED_S = 30.0
 """The same for a server that was never there; the local one needs some seconds to start."""
+_ABANDONED_S = 5.0
+"""The same for a sweep that has broken off."""
 _TAG_BYTES = 7900
 """MLflow cuts longer tags."""
 
@@ -159,6 +162,12 @@ class Closing:
             address=history.links.get("MLflow"),
             report=self._folder.report,
         )
+
+    def abandon(self) -> None:
+        """Closes the parent run of a sweep that cannot go on; the next start takes it up again."""
+        with suppress(HomeError):  # a full disk may be what stopped it
+            self._parent.end("KILLED")
+            self._sender.flush(self._journal.written, _ABANDONED_S)
 
     def _promote(self, promote: Promote, best: TrialHistory, *, arrived: bool) -> Promoted:
         experiment_id = self._sender.experiment_id(self._config.study)

@@ -117,6 +117,14 @@ class Home:
         """The folder of the study called `name`, whether or not it exists yet."""
         return StudyFolder(self.root / "studies" / name)
 
+    def training(self, name: str) -> StudyFolder:
+        """The folder of one training outside a study; it has a journal, logs and files as a study has."""
+        return StudyFolder(self.root / "trainings" / name)
+
+    def trainings(self) -> list[str]:
+        """Names of the trainings outside studies, oldest first."""
+        return sorted(path.parent.name for path in (self.root / "trainings").glob("*/journal.jsonl"))
+
     def studies(self) -> list[str]:
         """Names of the studies that were begun here, newest first."""
         found = [path for path in (self.root / "studies").glob("*/study.json") if path.is_file()]

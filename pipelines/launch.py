@@ -91,7 +91,11 @@ def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, pro
             watcher=progress,
             on_last_trials=judge.warm_up if promote else lambda: None,
         )
-        outcome = _run(sweep, executor, workers, progress, study, config, console)
+        try:
+            outcome = _run(sweep, executor, workers, progress, study, config, console)
+        except BaseException:
+            closing.abandon()
+            raise
         executor.close()
         promoter = partial(promote_with, judge, config, facts, data, user_data_folder()) if promote else None
         return closing.close(outcome, begun, promoter)

@@ -39,7 +39,10 @@ class Mended:
 
 
 def reconcile(home: Home, server: str) -> Iterator[Mended]:
-    """Closes orphan runs of every study that no controller holds, and delivers every journal to `server`."""
+    """Closes orphan runs of every study that no controller holds, and delivers every journal to `server`.
+
+    Trainings outside studies have journals too, and are treated alike.
+    """
     yield from _each_study(home, server, close_orphans=True)
 
 
@@ -49,8 +52,9 @@ def sync(home: Home, server: str) -> Iterator[Mended]:
 
 
 def _each_study(home: Home, server: str, *, close_orphans: bool) -> Iterator[Mended]:
-    for name in home.studies():
-        folder = home.study(name)
+    named = [(name, home.study(name)) for name in home.studies()]
+    named += [(f"training {name}", home.training(name)) for name in home.trainings()]
+    for name, folder in named:
         with ExitStack() as held:
             try:
                 held.enter_context(folder.locked())

@@ -10,7 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.datasets.prepared import PreparedData
+from pipelines.errors import HomeError
 from pipelines.executors.base import Executor
 from pipelines.history import RunHistory
 from pipelines.home import StudyFolder
@@ -129,16 +130,15 @@ class Sweep:
         with ThreadPoolExecutor(1, "pictures") as painter, _on_interrupt(self._interrupted):
             self._painter = painter
             self._draw_missing_pictures()
-            while not self._interrupts and (self._busy or self._again or self._wants_more()):
-                self._executor.wait(0.2)
-                self._hand_out()
-                self._keep_pictures()
-            for busy in self._busy.values():
-                busy.life.interrupt()
-            for life, _, _ in self._again:
-                life.interrupt()
+            try:
+                while not self._interrupts and (self._busy or self._again or self._wants_more()):
+                    self._executor.wait(0.2)
+                    self._hand_out()
+                    self._keep_pictures()
+            finally:
+                self._interrupt_trials()
         self._keep_pictures()
-        return Outcome(self._counts, bool(self._interrupts), self._has_failed_too_often())
+        return Outcome(self._study.counts(), bool(self._interrupts), self._has_failed_too_often())
 
     # what the executor calls
 
@@ -259,6 +259,13 @@ class Sweep:
                 self._counts = replace(counts, failed=counts.failed + 1)
         self._draw(result.number, life.spec.attempt, life.curves, result.epoch)
         self._watcher.ended(result, self._counts)
+
+    def _interrupt_trials(self) -> None:
+        """Closes the runs of trials that are not at their end, whatever stopped the sweep."""
+        lives = [busy.life for busy in self._busy.values()] + [life for life, _, _ in self._again]
+        with suppress(HomeError):  # a full disk may be what stopped it
+            for life in lives:
+                life.interrupt()
 
     # pictures
 

@@ -62,12 +62,12 @@ class TrialLife:
         self._best_metrics: Mapping[str, float] = {}
         self._checkpoint: CheckpointWritten | None = None
 
-    def begin(self, experiment: str, parent: str, tags: Mapping[str, str]) -> None:
+    def begin(self, experiment: str, parent: str | None, tags: Mapping[str, str]) -> None:
         """Begins the run, with everything that is needed to train the trial again by hand."""
         config = dict(self.spec.config)
         self._run.begin(
             experiment,
-            f"trial-{self.spec.number:03d}",
+            "training" if parent is None else f"trial-{self.spec.number:03d}",
             parent=parent,
             params=flat_params(config),
             tags={
@@ -76,6 +76,7 @@ class TrialLife:
                 "regatta.attempt": str(self.spec.attempt),
                 "regatta.state": TrialState.RUNNING.value,
                 "regatta.seed": str(config["seed"]),
+                "regatta.objective": json.dumps({"metric": self.spec.objective, "direction": self.spec.direction}),
                 "regatta.config": json.dumps(config, sort_keys=True),
                 "regatta.sampled": json.dumps(dict(self.params)),
             },

@@ -15,6 +15,7 @@ from pipelines.inputs import InputFacts
 LABELS = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+SHAPE = (28, 28)
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -33,7 +34,7 @@ class FashionMnist(DatasetSpec):
         arrays = [read_idx(path) for path in found] if found else _download(folder)
         train_x, train_y, test_x, test_y = arrays
         for part, x, y in (("train", train_x, train_y), ("t10k", test_x, test_y)):
-            if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
+            if x.shape[1:] != SHAPE or y.shape != x.shape[:1]:
                 raise DataError(
                     f"Fashion-MNIST's {part} files do not belong together: images {x.shape}, labels {y.shape}; "
                     f"expected (n, 28, 28) and (n,)."
@@ -43,7 +44,7 @@ class FashionMnist(DatasetSpec):
         return Source(
             Samples(train_x, train_y.astype(np.int64)),
             Samples(test_x, test_y.astype(np.int64)),
-            InputFacts(train_x.shape[1:], 0.0, 255.0, LABELS),
+            InputFacts(SHAPE, 0.0, 255.0, LABELS),
         )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,21 +62,21 @@ def prepare(spec: DatasetSpec, user_folder: Path | None, cache: Path) -> Prepare
     sha256, split_sha256 = source.sha256(), parts.sha256()
     target = cache / f"{spec.name}-{sha256[:12]}-{split_sha256[:12]}"  # type: ignore[attr-defined]
     if not (target / "facts.json").exists():
+        facts = {
+            "sha256": sha256,
+            "split_sha256": split_sha256,
+            "inputs": source.facts.to_json(),
+            "counts": {part: len(getattr(parts, part)) for part in _PARTS},
+        }
+        samples = {part: source.samples.take(getattr(parts, part)) for part in _PARTS}
         try:
             cache.mkdir(parents=True, exist_ok=True)
             building = Path(tempfile.mkdtemp(prefix=".preparing-", dir=cache))
-            for part in _PARTS:
-                samples = source.samples.take(getattr(parts, part))
-                np.save(building / f"{part}-x.npy", samples.x, allow_pickle=False)
-                np.save(building / f"{part}-y.npy", samples.y, allow_pickle=False)
-            facts = {
-                "sha256": sha256,
-                "split_sha256": split_sha256,
-                "inputs": source.facts.to_json(),
-                "counts": {part: len(getattr(parts, part)) for part in _PARTS},
-            }
-            (building / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-            _move_into_place(building, target)
+            try:
+                _write(building, samples, facts)
+                _move_into_place(building, target)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)  # gone already where it moved
         except OSError as error:
             raise HomeError(f"Cannot write the prepared data to {cache}: {error.strerror or error}.") from None
     return open_prepared(target)
@@ -87,6 +90,13 @@ def open_prepared(folder: Path) -> PreparedData:
     )
 
 
+def _write(folder: Path, samples: Mapping[str, Samples], facts: Mapping[str, Any]) -> None:
+    for part, found in samples.items():
+        np.save(folder / f"{part}-x.npy", found.x, allow_pickle=False)
+        np.save(folder / f"{part}-y.npy", found.y, allow_pickle=False)
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 def _move_into_place(building: Path, target: Path) -> None:
     """Puts a finished folder at its name; where another process was first, its equal content stays."""
     try:
@@ -94,6 +104,3 @@ def _move_into_place(building: Path, target: Path) -> None:
     except OSError:
         if not (target / "facts.json").exists():
             raise
-        for path in building.iterdir():
-            path.unlink()
-        building.rmdir()

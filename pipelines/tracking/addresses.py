@@ -15,8 +15,8 @@ def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: s
 
     `REGATTA_MLFLOW_PAGE` is where people see the server, where that is not where programs see it (in containers).
     """
-    page = os.environ.get("REGATTA_MLFLOW_PAGE") or server
-    if not page.startswith(("http://", "https://")):
+    page = _page(server)
+    if page is None:
         return None
     query = {
         "workflowType": "machine_learning",
@@ -26,4 +26,15 @@ def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: s
         "orderByAsc": "true" if direction == "minimize" else "false",
     }
     encoded = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-    return f"{page.rstrip('/')}/#/experiments/{experiment_id}/runs?{encoded}"
+    return f"{page}/#/experiments/{experiment_id}/runs?{encoded}"
+
+
+def run_address(server: str, experiment_id: str, run_id: str) -> str | None:
+    """One run; None where the server has no web page."""
+    page = _page(server)
+    return page and f"{page}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def _page(server: str) -> str | None:
+    page = os.environ.get("REGATTA_MLFLOW_PAGE") or server
+    return page.rstrip("/") if page.startswith(("http://", "https://")) else None

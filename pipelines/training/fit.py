@@ -84,6 +84,7 @@ def _facts(model: keras.Model) -> dict[str, str]:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return {
         "regatta.device": devices[0].name,
+        "regatta.threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
         "regatta.parameters": str(model.count_params()),
         "regatta.keras": keras.__version__,
         "regatta.tensorflow": tf.__version__,

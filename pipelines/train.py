@@ -1,0 +1,202 @@
+"""One training outside a sweep: from a recipe, or again from what a run logged, and tracked like any trial."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pipelines import devices
+from pipelines.config import Objective, SweepConfig, TrainingConfig
+from pipelines.datasets.prepared import prepare
+from pipelines.errors import ConfigError, Mistake
+from pipelines.executors.processes import ProcessesExecutor
+from pipelines.home import Home
+from pipelines.launch import user_data_folder
+from pipelines.pictures import loss_curve
+from pipelines.records import Ended, EpochEnded, Event, TrialResult, TrialSpec
+from pipelines.stack import tracking_server
+from pipelines.tracking import make_tracker
+from pipelines.tracking.addresses import run_address
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.run import Run
+from pipelines.tracking.runs import read_run
+from pipelines.tracking.sender import Sender
+from pipelines.trial import TrialLife, keep_picture
+from pipelines.worker import TrialWorker, WorkerSettings, environment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DELIVERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train.
+
+    Attributes:
+        experiment: Where its run goes.
+        config: The training config.
+        objective: What makes an epoch the best.
+        threads: Cores to use; sums come out the same only with the same number.
+        again: Id of the run that this repeats, or None.
+    """
+
+    experiment: str
+    config: TrainingConfig
+    objective: Objective
+    threads: int
+    again: str | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it."""
+
+    result: TrialResult
+    run_id: str | None
+    address: str | None
+    folder: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary of `train --json`."""
+        result = self.result
+        return {
+            "run_id": self.run_id,
+            "state": result.state.value,
+            "epoch": result.epoch,
+            "value": result.value,
+            "checkpoint": result.checkpoint,
+            "reason": result.reason,
+        }
+
+
+def from_recipe(recipe: SweepConfig) -> Training:
+    """The base training config of a recipe; what varies in it is left aside."""
+    return Training(recipe.study, TrainingConfig.model_validate(recipe.training()), recipe.objective, devices.cores())
+
+
+def from_run(run_id: str) -> Training:
+    """What a run of Regatta's trained, read back from the tracking server.
+
+    Raises:
+        TrackingError: There is no such run.
+        ConfigError: The run is none of a training, or of another version of Regatta.
+    """
+    logged = read_run(tracking_server(wait=True), run_id)
+    try:
+        config = TrainingConfig.model_validate(json.loads(logged.tags["regatta.config"]))
+        objective = Objective.model_validate(json.loads(logged.tags["regatta.objective"]))
+    except KeyError as missing:
+        text = f"run '{run_id}' is no training of Regatta's: it has no tag {missing}. Give the id of a trial's run"
+        raise ConfigError("train", [Mistake("--run", text)]) from None
+    except (ValueError, ValidationError) as error:
+        text = f"the config that run '{run_id}' logged is not one that this version reads: {error}"
+        raise ConfigError("train", [Mistake("--run", text)]) from None
+    threads = int(logged.tags.get("regatta.threads", devices.cores()))
+    return Training(logged.experiment, config, objective, threads, run_id)
+
+
+def train(training: Training, console: Console) -> Trained:
+    """Trains once and tracks it.
+
+    Raises:
+        RegattaError: The data cannot be had, or the run cannot be recorded.
+    """
+    home = Home.from_environment()
+    folder = home.training(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    with ExitStack() as open_rooms:
+        open_rooms.enter_context(folder.locked())
+        data = prepare(training.config.dataset, user_data_folder(), home.data)
+        server = tracking_server(wait=False)
+        sender = Sender(folder.journal, make_tracker(server), server)
+        journal = Journal(folder.journal, on_append=sender.wake)
+        open_rooms.callback(journal.close)
+        open_rooms.callback(sender.close)
+        sender.start()
+        objective = training.objective
+        config = training.config.model_dump(mode="json")
+        spec = TrialSpec(0, 1, config, str(data.folder), str(folder.trial(0, 1)), objective.metric, objective.sense)
+        run = Run(journal, secrets.token_hex(6))
+        life = TrialLife(spec, {}, run, _NeverStops())
+        tags = {
+            "regatta.kind": "training",
+            "regatta.dataset_sha256": data.sha256,
+            "regatta.split_sha256": data.split_sha256,
+        }
+        tags |= {"regatta.again": training.again} if training.again else {}
+        life.begin(training.experiment, None, tags)
+        found = devices.gpus()
+        executor = ProcessesExecutor(
+            partial(TrialWorker, WorkerSettings(training.threads)),
+            [environment(training.threads, found[0] if found else None)],
+            logs=folder.logs,
+        )
+        open_rooms.callback(executor.close)
+        result = _Follower(executor, life, console, training.config.epochs).run()
+        if life.curves:
+            picture = loss_curve(life.curves, title=f"{training.experiment} training", best_epoch=result.epoch)
+            keep_picture(run, folder.trial(0, 1), picture)
+        if not sender.flush(journal.written, _DELIVERY_S):
+            console.print(f"The run is safe in {folder.journal}, but {server} has not taken all of it.", style="yellow")
+        run_id, experiment_id = sender.run_id(run.uid), sender.experiment_id(training.experiment)
+        address = run_address(server, experiment_id, run_id) if run_id and experiment_id else None
+        return Trained(result, run_id, address, str(folder.root))
+
+
+class _NeverStops:
+    """The judge of a training that competes with nobody."""
+
+    def should_stop(self, number: int, epoch: int, value: float) -> bool:
+        """Never."""
+        return False
+
+
+class _Follower:
+    """Follows one training in one worker to its end."""
+
+    def __init__(self, executor: ProcessesExecutor, life: TrialLife, console: Console, epochs: int) -> None:
+        self._executor = executor
+        self._life = life
+        self._console = console
+        self._epochs = epochs
+        self._begun = False
+        self._results: list[TrialResult] = []
+
+    def run(self) -> TrialResult:
+        """Trains, and returns what came of it."""
+        self._executor.start(self)
+        try:
+            while not self._results:
+                self._executor.wait(0.2)
+        except BaseException:
+            self._life.interrupt()
+            raise
+        return self._results[0]
+
+    def on_idle(self, worker: int) -> None:
+        """Hands out the training, once."""
+        if not self._begun:
+            self._begun = True
+            self._executor.assign(worker, self._life.spec)
+
+    def on_message(self, worker: int, message: Event) -> None:
+        """Notes an event."""
+        self._life.on_event(message)
+        if isinstance(message, EpochEnded):
+            metrics = "  ".join(f"{name} {value:.4g}" for name, value in message.metrics.items())
+            self._console.print(f"epoch {message.epoch + 1:>3}/{self._epochs}  {metrics}", highlight=False)
+        if isinstance(message, Ended):
+            self._results.append(self._life.close(message))
+
+    def on_lost(self, worker: int, reason: str) -> None:
+        """Fails the training: there is nobody who would want it tried again unasked."""
+        if self._begun:
+            self._results.append(self._life.give_up(f"worker lost: {reason}"))
