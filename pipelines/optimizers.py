@@ -5,9 +5,9 @@ Defaults are Keras 3.15's own, but for SGD's learning rate, which Keras and this
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.spec import Spec, named
 
@@ -22,15 +22,47 @@ class _Optimizer(Spec):
 
     learning_rate: float = Field(1e-3, gt=0)
     """Size of a step; greater than 0."""
+    weight_decay: float | None = Field(None, ge=0)
+    """Share of each weight that a step takes away, times the learning rate."""
+    clipnorm: float | None = Field(None, gt=0)
+    """Largest norm of each weight's gradient."""
+    clipvalue: float | None = Field(None, gt=0)
+    """Largest value in a gradient, either way."""
+    global_clipnorm: float | None = Field(None, gt=0)
+    """Largest norm of all gradients together."""
+    use_ema: bool = False
+    """Keep a running mean of the weights, which replaces them when the training ends."""
+    ema_momentum: Share = 0.99
+    """Share of the old mean that is kept at each step."""
+    ema_overwrite_frequency: int | None = Field(None, ge=1)
+    """Steps after which the running mean replaces the weights; only at the end where left out."""
+    gradient_accumulation_steps: int | None = Field(None, ge=2)
+    """Batches whose gradients make one step together."""
+
+    keras_name: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> Self:
+        clips = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, name) is not None]
+        if len(clips) > 1:
+            raise ValueError(f"Keras clips in one way at a time, got {' and '.join(clips)}; keep one")
+        return self
 
     def arguments(self) -> dict[str, Any]:
         """Keras's keyword arguments. Floats stay floats: Keras refuses an integer `momentum: 0`."""
         return self.model_dump(exclude={"name"})
 
+    def build(self) -> keras.optimizers.Optimizer:
+        """The Keras optimizer."""
+        import keras  # heavy, and not needed to read a recipe
+
+        return getattr(keras.optimizers, self.keras_name)(**self.arguments())
+
 
 class Sgd(_Optimizer):
     """Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's form of it where `momentum` is above 0."""
 
+    keras_name = "SGD"
     name: Literal["sgd"] = "sgd"
     learning_rate: float = Field(1e-2, gt=0)
     momentum: Share = 0.0
@@ -38,32 +70,22 @@ class Sgd(_Optimizer):
     nesterov: bool = False
     """Look ahead along the momentum before taking the gradient; needs `momentum` above 0 to mean anything."""
 
-    def build(self) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        import keras  # heavy, and not needed to read a recipe
-
-        return keras.optimizers.SGD(**self.arguments())
-
 
 class Adagrad(_Optimizer):
     """Adagrad (Duchi et al. 2011): each weight's steps shrink with the squares of its past gradients."""
 
+    keras_name = "Adagrad"
     name: Literal["adagrad"] = "adagrad"
     initial_accumulator_value: float = Field(0.1, ge=0)
     """What the sum of squares starts from; at least 0."""
     epsilon: float = Field(1e-7, gt=0)
     """Keeps the division finite."""
 
-    def build(self) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        import keras
-
-        return keras.optimizers.Adagrad(**self.arguments())
-
 
 class RmsProp(_Optimizer):
     """RMSprop (Hinton 2012): steps are divided by a running root mean square of the gradient."""
 
+    keras_name = "RMSprop"
     name: Literal["rmsprop"] = "rmsprop"
     rho: Share = 0.9
     """Share of the old mean square that is kept at each step."""
@@ -74,16 +96,11 @@ class RmsProp(_Optimizer):
     centered: bool = False
     """Divide by the running variance instead of the mean square."""
 
-    def build(self) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        import keras
-
-        return keras.optimizers.RMSprop(**self.arguments())
-
 
 class Adam(_Optimizer):
     """Adam (Kingma and Ba 2014): running means of the gradient and of its square."""
 
+    keras_name = "Adam"
     name: Literal["adam"] = "adam"
     beta_1: Share = 0.9
     """Share of the old gradient mean that is kept at each step."""
@@ -94,18 +111,13 @@ class Adam(_Optimizer):
     amsgrad: bool = False
     """Never let the mean square shrink (Reddi et al. 2018)."""
 
-    def build(self) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        import keras
-
-        return keras.optimizers.Adam(**self.arguments())
-
 
 class AdamW(_Optimizer):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2017)."""
 
+    keras_name = "AdamW"
     name: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(4e-3, ge=0)
+    weight_decay: float | None = Field(4e-3, ge=0)
     """Share of each weight that a step takes away, times the learning rate."""
     beta_1: Share = 0.9
     """Share of the old gradient mean that is kept at each step."""
@@ -115,12 +127,6 @@ class AdamW(_Optimizer):
     """Keeps the division finite."""
     amsgrad: bool = False
     """Never let the mean square shrink (Reddi et al. 2018)."""
-
-    def build(self) -> keras.optimizers.Optimizer:
-        """The Keras optimizer."""
-        import keras
-
-        return keras.optimizers.AdamW(**self.arguments())
 
 
 Optimizer = Annotated[
