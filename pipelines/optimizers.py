@@ -31,11 +31,12 @@ class _Optimizer(Spec):
     global_clipnorm: float | None = Field(None, gt=0)
     """Largest norm of all gradients together."""
     use_ema: bool = False
-    """Keep a running mean of the weights, which replaces them when the training ends."""
+    """Keep a running mean of the weights, which replaces them every `ema_overwrite_frequency` steps."""
     ema_momentum: Share = 0.99
     """Share of the old mean that is kept at each step."""
     ema_overwrite_frequency: int | None = Field(None, ge=1)
-    """Steps after which the running mean replaces the weights; only at the end where left out."""
+    """Steps after which the running mean replaces the weights. Where left out, Keras does so once, after the last
+    epoch, and the checkpoint of the best epoch has the weights as they were in it."""
     gradient_accumulation_steps: int | None = Field(None, ge=2)
     """Batches whose gradients make one step together."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PARITY = 1e-4
 """Largest difference of a probability between the Keras model and its ONNX form; rounding gives about 1e-6."""
-MANIFEST = "manifest.json"
+MANIFEST, CONTRACT, GRAPH = "manifest.json", "contract.json", "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def build_package(
         TrackingError: The ONNX form gives other answers than the Keras model.
     """
     model_input, model_output = model.inputs[0].name, "probabilities"
-    _save_as_mlflow_model(model, folder, facts, model_input, model_output)
+    _save_as_mlflow_model(model, folder, facts)
     outputs = probabilities_of(model, golden.x)
-    _export_onnx(model, folder / "model.onnx", model_output)
-    gap = float(np.abs(onnx_probabilities(folder / "model.onnx", golden.x) - outputs).max())
+    _export_onnx(model, folder / GRAPH, model_output)
+    gap = float(np.abs(onnx_probabilities(folder / GRAPH, golden.x) - outputs).max())
     if not gap <= PARITY:
         raise TrackingError(
             f"The ONNX form of trial {source.get('trial')} differs from its Keras model by {gap:.2g} on the golden "
@@ -132,35 +132,37 @@ def build_package(
         "source": dict(source),
         "dataset": dict(dataset),
     }
-    (folder / "contract.json").write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
+    (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
     _write_manifest(folder)
     return folder
 
 
 def read_contract(folder: Path) -> dict[str, Any]:
     """The contract in a package."""
-    contract: dict[str, Any] = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+    contract: dict[str, Any] = json.loads((folder / CONTRACT).read_text(encoding="utf-8"))
     return contract
 
 
 def damage(folder: Path) -> str | None:
     """What is wrong with a package's files by its manifest, or None."""
     try:
-        files: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        digests = {str(name): str(expected["sha256"]) for name, expected in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read ({error})"
-    for name, expected in files.items():
+    unnamed = [name for name in (CONTRACT, GRAPH) if name not in digests]
+    if unnamed:
+        return f"its manifest names no {' and no '.join(unnamed)}"
+    for name, digest in digests.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if sha256_of(path) != expected["sha256"]:
+        if sha256_of(path) != digest:
             return f"{name} is not the file that was registered (its digest differs)"
     return None
 
 
-def _save_as_mlflow_model(
-    model: keras.Model, folder: Path, facts: InputFacts, model_input: str, model_output: str
-) -> None:
+def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -> None:
     import os
 
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
@@ -171,8 +173,8 @@ def _save_as_mlflow_model(
     save_keras_model(
         model,
         folder,
-        inputs={model_input: (-1, *facts.shape)},
-        outputs={model_output: (-1, len(facts.labels))},
+        input_shape=(-1, *facts.shape),
+        output_shape=(-1, len(facts.labels)),
         requirements=[f"{library}=={version(library)}" for library in ("keras", "mlflow", "numpy")]
         + [f"tensorflow=={_tensorflow_version()}"],
     )

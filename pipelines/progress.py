@@ -70,6 +70,7 @@ class Progress:
         self._best: TrialResult | None = None
         self._best_before = best_before
         self._problem = problem
+        self._mentioned = False
         self._begun = time.monotonic()
         self._done_before = 0
 
@@ -103,6 +104,7 @@ class Progress:
     def ended(self, result: TrialResult, counts: Counts) -> None:
         """Prints a line for the trial."""
         self._counts = counts
+        self._mention_problem()
         self._seats = {worker: seat for worker, seat in self._seats.items() if seat.trial != result.number}
         better = result.state is TrialState.COMPLETE and self._is_best(result)
         if better:
@@ -124,6 +126,17 @@ class Progress:
         self._seats.pop(worker, None)
         what = "" if trial is None else f"; trial {trial} is {'tried again' if again else 'given up'}"
         self._console.print(f"worker {worker} was lost: {reason}{what}", style="yellow", highlight=False)
+
+    def _mention_problem(self) -> None:
+        """Says once that the record does not arrive; a log has no live display that would show it."""
+        problem = self._problem()
+        if problem and not self._mentioned:
+            self._mentioned = True
+            self._console.print(
+                f"MLflow takes nothing at the moment; the journal keeps everything. ({problem})",
+                style="yellow",
+                highlight=False,
+            )
 
     def _is_best(self, result: TrialResult) -> bool:
         if result.value is None:

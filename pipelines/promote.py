@@ -103,6 +103,7 @@ class Judge:
         self._executor = executor
         self._idle = False
         self._begun = False
+        self._asked = False
         self._answers: list[Judged] = []
 
     def warm_up(self) -> None:
@@ -118,12 +119,12 @@ class Judge:
             NothingToPromote: The candidate cannot be judged; the message says why.
         """
         self.warm_up()
-        assigned = False
+        self._asked = False
         self._answers.clear()
         while not self._answers:
             self._executor.wait(0.2)
-            if self._idle and not assigned:
-                assigned, self._idle = True, False
+            if self._idle and not self._asked:
+                self._asked, self._idle = True, False
                 self._executor.assign(0, request)
         answer = self._answers[0]
         if answer.error is not None:
@@ -139,8 +140,10 @@ class Judge:
         self._answers.append(message)
 
     def on_lost(self, worker: int, reason: str) -> None:
-        """The judge died."""
-        self._answers.append(Judged(error=f"The process that judges the candidate was lost: {reason}."))
+        """The judge died: over the candidate, or before it was asked, and then a new one will be."""
+        self._idle = False
+        if self._asked:
+            self._answers.append(Judged(error=f"The process that judges the candidate was lost: {reason}."))
 
 
 class Promoter:
@@ -200,9 +203,13 @@ class Promoter:
             assert judged.scores is not None
             decision = choose(judged.scores, judged.champion_scores, self._config.promotion)
             tags = _tags(source, judged.scores, decision)
-            version = self._registered(digest) or self._registry.register(
-                name, package, experiment_id=experiment_id, run_id=trial.run_id, tags=tags
-            )
+            version = self._registered(digest)
+            if version is None:
+                version = self._registry.register(
+                    name, package, experiment_id=experiment_id, run_id=trial.run_id, tags=tags
+                )
+            else:
+                self._registry.tag(version, {"regatta.decision": decision.reason})
         if decision.promoted:
             self._registry.crown(version, champion, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return Promoted(decision, version, judged.scores, judged.champion_scores, trial)

@@ -10,6 +10,7 @@ import yaml
 from pipelines.errors import ConfigError, Mistake
 
 Path_ = tuple[str | int, ...]
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Reader(yaml.SafeLoader):
@@ -17,15 +18,17 @@ class _Reader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Reader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = None if key_node.tag == _MERGE else loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} stands here a second time", key_node.start_mark
             )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
+        seen.add(key)
+    loader.flatten_mapping(node)  # what `<<` brings in stands first, so that the mapping's own keys win
+    construct = loader.construct_object
+    return {construct(key_node, deep=True): construct(value_node, deep=True) for key_node, value_node in node.value}
 
 
 _Reader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

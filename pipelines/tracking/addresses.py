@@ -32,7 +32,7 @@ def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: s
 def run_address(server: str, experiment_id: str, run_id: str) -> str | None:
     """One run; None where the server has no web page."""
     page = _page(server)
-    return page and f"{page}/#/experiments/{experiment_id}/runs/{run_id}"
+    return page and f"{page}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def _page(server: str) -> str | None:

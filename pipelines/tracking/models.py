@@ -28,11 +28,14 @@ def save_keras_model(
     model: keras.Model,
     folder: Path,
     *,
-    inputs: Mapping[str, tuple[int, ...]],
-    outputs: Mapping[str, tuple[int, ...]],
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
     requirements: Sequence[str],
 ) -> None:
-    """Writes an MLflow model of the Keras flavour, float32 in and out, without asking pip about anything."""
+    """Writes an MLflow model of the Keras flavour, float32 in and out, without asking pip about anything.
+
+    Its signature names no tensor: MLflow would hand a named one to Keras in a dictionary, of which Keras warns.
+    """
     import logging
 
     import mlflow.keras
@@ -42,10 +45,7 @@ def save_keras_model(
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     float32 = np.dtype("float32")
-    signature = ModelSignature(
-        Schema([TensorSpec(float32, shape, name) for name, shape in inputs.items()]),
-        Schema([TensorSpec(float32, shape, name) for name, shape in outputs.items()]),
-    )
+    signature = ModelSignature(Schema([TensorSpec(float32, input_shape)]), Schema([TensorSpec(float32, output_shape)]))
     mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=list(requirements))
 
 

@@ -191,7 +191,8 @@ class Sender:
             except Unavailable as problem:
                 self._problem = str(problem)
                 self._news.clear()
-                self._news.wait(pause)
+                if not self._closing:  # else it was the call to stop that has just been cleared
+                    self._news.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
             except Exception as problem:  # a full disk under our own progress file: what was sent is sent again
                 self._problem = f"{type(problem).__name__}: {problem}"

@@ -99,7 +99,9 @@ class TrackerContract(ABC):
 
     def test_what_is_logged_twice_is_there_once(self, tracker: Tracker, run_id: str) -> None:
         entries = [
-            Logged("x", BEGUN_MS + step, step, {"loss": 1.0 / (step + 1), "val_loss": 2.0}, {"device": "CPU"}, {"p": "1"})
+            Logged(
+                "x", BEGUN_MS + step, step, {"loss": 1.0 / (step + 1), "val_loss": 2.0}, {"device": "CPU"}, {"p": "1"}
+            )
             for step in range(3)
         ]
 

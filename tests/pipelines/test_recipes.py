@@ -163,7 +163,7 @@ def test_what_yaml_reads_as_text_or_integer_becomes_the_number_it_is() -> None:
     assert isinstance(config.optimizer, Sgd)
     assert config.optimizer.learning_rate == 1e-4
     assert type(config.optimizer.momentum) is float
-    space = config.search_space["optimizer.learning_rate"]
+    space: Any = config.search_space["optimizer.learning_rate"]
     assert space == FloatRange(type="float", low=1e-4, high=1.0, log=True)
     assert type(space.high) is float
 

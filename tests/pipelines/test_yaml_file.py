@@ -82,7 +82,6 @@ def test_a_key_that_stands_twice_is_a_mistake_at_its_second_line(text: str, line
         ("a: *nowhere\n", 1),
         ("a: &x [*x]\n", 1),
         ("a: !!python/object/apply:os.system [ls]\n", 1),
-        ("a: {x: 1}\nb: {<<: {y: 2}}\n", 2),
     ],
 )
 def test_what_is_not_plain_yaml_is_a_mistake_with_its_line(text: str, line: int) -> None:
@@ -121,3 +120,12 @@ def test_a_folder_or_bytes_instead_of_text_cannot_be_read(tmp_path: Path) -> Non
     (tmp_path / "model.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
         yaml_file.read(tmp_path / "model.yaml")
+
+
+def test_merged_keys_fill_in_what_a_mapping_does_not_say_itself() -> None:
+    text = "base: &base {low: 1, high: 2}\nrange:\n  <<: *base\n  high: 5\n"
+
+    document = yaml_file.parse(text, "recipe.yaml")
+
+    assert document.data["range"] == {"low": 1, "high": 5}
+    assert document.line(("range", "high")) == 4

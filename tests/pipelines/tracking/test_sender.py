@@ -20,7 +20,7 @@ DEADLINE_S = 20.0
 
 
 class StrictTracker(MemoryTracker):
-    """Like MLflow, it looks for a run only when it is told that there may be one. `calls` is everything it was asked."""
+    """Like MLflow, it looks for a run only when it is told that there may be one. `calls` is what it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -450,6 +450,41 @@ def test_flush_says_no_when_the_time_is_over(journal: Journal, sending: Sending)
     assert not sender.flush(journal.written, 0.05)
     tracker.go_on.set()
     assert sender.flush(journal.written, DEADLINE_S)
+
+
+def test_a_sender_whose_server_is_gone_stops_as_soon_as_it_is_told(journal: Journal) -> None:
+    class Deaf(MemoryTracker):
+        """Cannot be reached; the seventh time, somebody gives up in the middle of the attempt."""
+
+        calls = 0
+        called = threading.Event()
+
+        def experiment(self, name: str) -> str:
+            self.calls += 1
+            if self.calls == 7:  # by now the sender waits for seconds between two attempts
+                closer.start()
+                assert told.wait(DEADLINE_S)
+            self.called.set()
+            raise Unavailable("connection refused")
+
+    class Telling(Sender):
+        def wake(self) -> None:
+            super().wake()
+            if self._closing:
+                told.set()
+
+    told, tracker = threading.Event(), Deaf()
+    write(journal, begun("run"))
+    sender = Telling(journal.path, tracker, SERVER)
+    closer = threading.Thread(target=sender.close)
+    sender.start()
+    while tracker.calls < 7:
+        sender.wake()
+        tracker.called.wait(0.01)  # a call to wake up may come in the middle of an attempt, and counts for nothing then
+        tracker.called.clear()
+    closer.join(2.5)
+
+    assert not closer.is_alive()
 
 
 def test_a_disk_that_is_full_under_the_progress_file_holds_delivery_up_and_loses_nothing(

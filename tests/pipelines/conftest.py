@@ -1,0 +1,81 @@
+"""What the tests that train share: TensorFlow in this one process, on one core, and small prepared data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import TrainingConfig
+from pipelines.datasets.digits import Digits
+from pipelines.datasets.prepared import PreparedData, prepare
+from pipelines.records import Event, TrialSpec, Verdict
+from pipelines.worker import WorkerSettings, _set_up_tensorflow
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras, with TensorFlow under it as a worker on one core of the CPU sets it up. Takes seconds, once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CUDA_VISIBLE_DEVICES", "-1")
+        patched.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        _set_up_tensorflow(WorkerSettings(threads=1))
+        import keras
+
+    return keras
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """The digits, prepared: 1 149 samples to train on and 288 to validate with."""
+    return prepare(Digits(), None, tmp_path_factory.mktemp("prepared"))
+
+
+@dataclass
+class Trained:
+    """What a training told."""
+
+    spec: TrialSpec
+    events: list[Event] = field(default_factory=list)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind, in order."""
+        return [event for event in self.events if type(event) is kind]
+
+
+Train = Callable[..., Trained]
+
+
+@pytest.fixture
+def train(keras: Any, digits: PreparedData, tmp_path: Path) -> Train:
+    """Trains a config, given as a recipe has it, and returns what it told; `verdict` answers each event."""
+    from pipelines.training import make_trainer
+
+    trainer = make_trainer()  # one for all trials of a test, as in a worker
+    attempts = iter(range(1, 100))
+
+    def trains(
+        verdict: Callable[[Event], Verdict] = lambda event: Verdict.GO_ON,
+        *,
+        objective: str = "val_loss",
+        direction: str = "minimize",
+        data: Path = digits.folder,
+        **config: Any,
+    ) -> Trained:
+        small = {"model": {"units": [16]}, "epochs": 3, "batch_size": 64, "seed": 3}
+        raw = TrainingConfig.model_validate({**small, **config}).model_dump(mode="json")
+        attempt = next(attempts)
+        folder = tmp_path / f"attempt-{attempt}"
+        told = Trained(TrialSpec(5, attempt, raw, str(data), str(folder), objective, direction))
+
+        def emit(event: Event) -> Verdict:
+            told.events.append(event)
+            return verdict(event)
+
+        trainer.train(told.spec, emit)
+        return told
+
+    return trains

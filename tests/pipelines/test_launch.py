@@ -1,0 +1,335 @@
+"""A sweep from its recipe to its summary, on scripted workers and a tracker in memory."""
+
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines import closing, launch
+from pipelines.closing import Summary
+from pipelines.config import SweepConfig
+from pipelines.errors import ExecutorError, HomeError, NothingToPromote, TrackingError
+from pipelines.history import RunHistory, read_runs
+from pipelines.home import Home
+from pipelines.package import Scores
+from pipelines.promote import Decision, Promoted
+from pipelines.records import TrialHistory, TrialSpec
+from pipelines.study import Counts
+from pipelines.summary import show_summary
+from pipelines.tracking.base import Unavailable
+from pipelines.tracking.journal import read_all
+from pipelines.tracking.memory import MemoryTracker
+from pipelines.tracking.models import Version
+from tests.pipelines.scripted import (
+    Script,
+    ScriptedExecutor,
+    Talk,
+    by_trial,
+    dies,
+    epoch,
+    prepared,
+    raises,
+    recipe,
+    started,
+    trains,
+)
+
+SERVER = "http://tracking.example:5000"
+
+
+class Gone(MemoryTracker):
+    """A server that cannot be reached."""
+
+    def experiment(self, name: str) -> str:
+        raise Unavailable("connection refused")
+
+
+class Site:
+    """Everything around `run_sweep`, replaceable."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.tracker = MemoryTracker()
+        self.script: Script = trains
+        self.executors: list[ScriptedExecutor] = []
+        self.output = io.StringIO()
+
+    def make_executor(self, config: SweepConfig, folder: Any) -> tuple[ScriptedExecutor, int]:
+        self.executors.append(ScriptedExecutor(self.script, 2))
+        return self.executors[-1], 2
+
+    def run(self, config: SweepConfig | None = None, **how: Any) -> Summary:
+        console = Console(file=self.output, width=200)
+        return launch.run_sweep(config or recipe(3), console=console, **{"promote": False, **how})
+
+    def runs(self) -> dict[str, RunHistory]:
+        return read_runs(read_all(self.home.study("tiny").journal))
+
+
+@pytest.fixture
+def site(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    site = Site(Home(regatta_home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", SERVER)
+    monkeypatch.setattr(launch, "make_tracker", lambda uri: site.tracker)
+    monkeypatch.setattr(launch, "make_executor", site.make_executor)
+    monkeypatch.setattr(launch, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
+    monkeypatch.setattr(launch, "prepare", lambda spec, folder, cache: prepared(cache))
+    monkeypatch.setattr("pipelines.sweep.loss_curve", lambda curves, *, title, best_epoch: b"\x89PNG")
+    return site
+
+
+def test_the_json_summary_has_the_keys_that_others_rely_on(site: Site) -> None:
+    summary = site.run()
+    told = summary.to_json()
+
+    assert set(told) == {
+        "study", "experiment_id", "parent_run_id", "trials", "best", "registered", "seconds", "journal",
+    }  # fmt: skip
+    assert set(told["trials"]) == {"complete", "pruned", "failed"}
+    assert set(told["best"]) == {"trial", "run_id", "epoch", "value", "params"}
+    assert set(told["journal"]) == {"written", "delivered"}
+    assert told["registered"] is None
+    assert told["study"] == "tiny"
+    assert told["trials"] == {"complete": 3, "pruned": 0, "failed": 0}
+    assert told["journal"]["written"] == told["journal"]["delivered"] > 0
+    best = site.tracker.runs[told["best"]["run_id"]]
+    assert best.tags["regatta.trial"] == str(told["best"]["trial"])
+    assert best.parent_run_id == told["parent_run_id"]
+    assert dict(best.curve("val_loss"))[told["best"]["epoch"]] == told["best"]["value"]
+
+
+def test_a_finished_sweep_leaves_a_closed_parent_with_the_report_and_every_trial_below_it(site: Site) -> None:
+    summary = site.run()
+    assert summary.parent_run_id is not None
+    parent = site.tracker.runs[summary.parent_run_id]
+
+    assert parent.status == "FINISHED"
+    assert "report.html" in parent.files
+    assert parent.params["objective"] == "val_loss"
+    assert "Best: trial" in parent.tags["mlflow.note.content"]
+    assert parent.tags["regatta.kind"] == "sweep"
+    assert len(site.tracker.runs) == 4
+    assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
+    assert all(executor.closed for executor in site.executors)
+    assert summary.report.is_file()
+    assert summary.address is not None
+    assert summary.address.startswith(f"{SERVER}/#/experiments/0/runs?")
+
+
+def test_a_study_that_is_done_says_so_and_starts_no_worker(site: Site) -> None:
+    site.run()
+
+    summary = site.run()
+
+    assert "All 3 trials of study 'tiny' are done already" in site.output.getvalue()
+    assert site.executors[1].assigned == []
+    assert summary.counts == Counts(complete=3)
+    assert summary.best is not None
+    assert len(site.tracker.runs) == 4
+
+
+def test_the_same_recipe_with_a_larger_budget_goes_on_with_the_study(site: Site) -> None:
+    first = site.run()
+    second = site.run(recipe(5))
+
+    assert second.counts == Counts(complete=5)
+    assert second.parent_run_id == first.parent_run_id
+    assert len(site.tracker.runs) == 6
+
+
+@pytest.mark.parametrize(
+    ("config", "how", "why"),
+    [(recipe(3, epochs=5), {}, "as the recipe has changed"), (recipe(3), {"fresh": True}, "as --fresh asks")],
+)
+def test_another_study_of_the_same_name_keeps_the_one_before_aside(
+    site: Site, config: SweepConfig, how: dict[str, Any], why: str
+) -> None:
+    first = site.run()
+    second = site.run(config, **how)
+
+    assert f"A new study 'tiny' begins, {why}" in site.output.getvalue()
+    assert second.counts == Counts(complete=3)
+    assert second.parent_run_id != first.parent_run_id
+    assert len(list((site.home.study("tiny").root / "earlier").iterdir())) == 1
+    assert len(site.tracker.runs) == 8
+
+
+def test_an_interrupted_sweep_closes_everything_and_goes_on_where_it_stopped(site: Site) -> None:
+    def interrupted(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        signal.raise_signal(signal.SIGINT)
+        yield epoch(spec, 0, 0.5)
+
+    site.script = by_trial({1: interrupted})
+    first = site.run(promote=True)
+    assert first.interrupted
+    assert first.promoted is None
+    assert "RUNNING" not in {run.status for run in site.tracker.runs.values()}
+    assert site.tracker.runs[first.parent_run_id or ""].status == "KILLED"
+
+    site.script = trains
+    second = site.run()
+
+    assert not second.interrupted
+    assert second.counts == Counts(complete=3)
+    assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
+    assert len(site.tracker.runs) == 4
+
+
+def test_workers_that_cannot_be_had_leave_no_run_open(site: Site) -> None:
+    def breaks(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        raise ExecutorError("Worker 0 died 3 times before it was ready")
+
+    site.script = breaks
+
+    with pytest.raises(ExecutorError):
+        site.run()
+
+    assert {run.status for run in site.runs().values()} == {"KILLED"}
+    assert {run.status for run in site.tracker.runs.values()} == {"KILLED"}
+
+
+def test_a_sweep_without_one_complete_trial_has_no_best(site: Site) -> None:
+    site.script = raises
+    summary = site.run(recipe(3, budget={"trials": 3, "failed_trials": 1}))
+
+    assert summary.best is None
+    assert summary.to_json()["best"] is None
+    assert summary.to_json()["trials"]["complete"] == 0
+
+
+def test_a_server_that_is_never_there_costs_no_trial_and_no_promotion_is_tried(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
+    site.tracker = Gone()
+
+    summary = site.run(promote=True)
+
+    assert summary.counts == Counts(complete=3)
+    assert (summary.delivered, summary.parent_run_id, summary.experiment_id) == (0, None, None)
+    assert summary.written > 0
+    assert summary.problem == "connection refused"
+    assert "regatta sync, then regatta promote tiny" in (summary.not_promoted or "")
+    assert f"Waiting for the MLflow server at {SERVER}" in site.output.getvalue()
+    assert summary.report.is_file()
+
+
+def promoted(trial: TrialHistory, *, wins: bool = True) -> Promoted:
+    decision = Decision(wins, "test_accuracy 0.9 against the champion's 0.8: better by 0.1")
+    version = Version("tiny", "3", "models:/m-1", trial.run_id, {}, (), 0)
+    return Promoted(decision, version, Scores(0.1, 0.9), None, trial)
+
+
+Promote = Callable[..., Promoted]
+
+
+@pytest.fixture
+def promotes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrialHistory, str, str]]:
+    """What was promoted: the trial, the server, the experiment."""
+    asked: list[tuple[TrialHistory, str, str]] = []
+
+    def promote_with(
+        judge: Any, config: Any, facts: Any, data: Any, user: Any, best: TrialHistory, folder: Any, *where: str
+    ) -> Promoted:
+        asked.append((best, *where))  # type: ignore[arg-type]
+        return promoted(best)
+
+    monkeypatch.setattr(launch, "promote_with", promote_with)
+    return asked
+
+
+def test_the_best_trial_is_promoted_after_everything_has_arrived(
+    site: Site, promotes: list[tuple[TrialHistory, str, str]]
+) -> None:
+    summary = site.run(promote=True)
+    parent = site.tracker.runs[summary.parent_run_id or ""]
+
+    ((best, server, experiment_id),) = promotes
+    assert summary.best == best
+    assert best.run_id in site.tracker.runs
+    assert (server, experiment_id) == (SERVER, summary.experiment_id)
+    assert summary.to_json()["registered"] == {"name": "tiny", "version": "3", "alias": "champion"}
+    assert parent.tags["regatta.decision"].startswith("test_accuracy 0.9")
+    assert parent.curve("test_accuracy") == [(0, 0.9)]
+    assert summary.written == summary.delivered
+
+
+@pytest.mark.parametrize("error", [NothingToPromote("the checkpoint is gone"), TrackingError("the server refused")])
+def test_a_promotion_that_cannot_be_leaves_a_whole_summary(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*arguments: Any) -> Promoted:
+        raise error
+
+    monkeypatch.setattr(launch, "promote_with", fails)
+
+    summary = site.run(promote=True)
+
+    assert summary.not_promoted == str(error)
+    assert summary.to_json()["registered"] is None
+    assert summary.best is not None
+    assert site.tracker.runs[summary.parent_run_id or ""].status == "FINISHED"
+
+
+def test_a_study_that_somebody_else_runs_is_one_sentence(site: Site) -> None:
+    with site.home.study("tiny").locked(), pytest.raises(HomeError, match="is being run by process"):
+        site.run()
+
+
+def test_the_lock_is_free_again_after_a_sweep_and_after_one_that_broke(site: Site) -> None:
+    site.run()
+    with site.home.study("tiny").locked():
+        pass
+
+
+def shown(summary: Summary) -> str:
+    output = io.StringIO()
+    show_summary(summary, Console(file=output, width=100), command="regatta sweep tiny.yaml")
+    return " ".join(output.getvalue().split())
+
+
+def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_type(
+    site: Site, promotes: list[tuple[TrialHistory, str, str]]
+) -> None:
+    summary = site.run(promote=True)
+    text = shown(summary)
+
+    assert "3 complete, 0 pruned, 0 failed" in text
+    assert f"trial {summary.best and summary.best.number}, val_loss" in text
+    assert "champion tiny version 3, test accuracy 0.9000" in text
+    assert f"all {summary.written} entries of the journal are in MLflow" in text
+    assert f"report: {summary.report}" in text
+    assert summary.address is not None
+    assert summary.address in text
+    assert "make predict" in text
+
+
+def test_the_summary_for_people_says_what_is_still_to_be_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
+    site.tracker = Gone()
+    summary = site.run(promote=True)
+    text = shown(summary)
+
+    assert f"0 of {summary.written} entries are in MLflow" in text
+    assert "regatta sync (connection refused)" in text
+    assert "not judged" in text
+    assert "make predict" not in text
+
+
+def test_progress_tells_each_trial_on_a_line_with_the_best_marked(site: Site) -> None:
+    site.script = by_trial({0: raises, (1, 1): dies})
+    site.run()
+    lines = site.output.getvalue().splitlines()
+
+    assert sum("COMPLETE" in line for line in lines) == 3
+    assert any("FAILED" in line and "ValueError: no such layer" in line for line in lines)
+    assert any("was lost" in line and "trial 1 is tried again" in line for line in lines)
+    assert sum("best so far" in line for line in lines) >= 1

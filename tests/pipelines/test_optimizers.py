@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.optimizers import Optimizer
+from pipelines.spec import kinds_of
+
+KERAS_NAMES = {"sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+NOT_SETTINGS = {"loss_scale_factor"}
+"""Only for training in half precision, which sets it by itself."""
+READ: TypeAdapter[Any] = TypeAdapter(Optimizer)
+SETTINGS: list[dict[str, Any]] = [
+    {"name": "sgd", "learning_rate": 0.25, "momentum": 0.5, "nesterov": True},
+    {"name": "sgd", "learning_rate": 1, "momentum": 0},  # as YAML gives them
+    {"name": "sgd", "learning_rate": "1e-4", "momentum": "0.5"},
+    {"name": "adagrad", "learning_rate": 1, "initial_accumulator_value": 0, "epsilon": 1},
+    {"name": "adagrad", "learning_rate": 0.5, "initial_accumulator_value": 0.25, "epsilon": 1e-5},
+    {"name": "rmsprop", "learning_rate": 1, "rho": 0, "momentum": 0, "epsilon": 1, "centered": True},
+    {"name": "rmsprop", "learning_rate": 0.5, "rho": 0.75, "momentum": 0.5, "epsilon": 1e-5},
+    {"name": "adam", "learning_rate": 1, "beta_1": 0, "beta_2": 0, "epsilon": 1, "amsgrad": True},
+    {"name": "adam", "learning_rate": 0.5, "beta_1": 0.25, "beta_2": 0.75, "epsilon": 1e-5},
+    {"name": "adamw", "learning_rate": 1, "weight_decay": 0, "beta_1": 0, "beta_2": 0, "epsilon": 1, "amsgrad": True},
+    {"name": "adamw", "learning_rate": 0.5, "weight_decay": 0.125, "beta_1": 0.25, "beta_2": 0.75, "epsilon": 1e-5},
+]
+
+
+def test_every_optimizer_is_tried_below() -> None:
+    assert set(kinds_of(Optimizer)) == set(KERAS_NAMES) == {settings["name"] for settings in SETTINGS}
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, *KERAS_NAMES], ids=str)
+def test_an_optimizer_is_built_and_every_argument_reaches_keras(keras: Any, settings: Any) -> None:
+    spec = READ.validate_python(settings)
+    built = spec.build()
+    assert type(built) is getattr(keras.optimizers, KERAS_NAMES[spec.name])
+    told = built.get_config()
+    for name, value in spec.arguments().items():
+        if isinstance(value, float):
+            assert told[name] == pytest.approx(value, rel=1e-6), name
+        else:
+            assert told[name] == value, name
+    if isinstance(settings, dict):
+        for name in settings.keys() - {"name"}:
+            assert told[name] == pytest.approx(float(settings[name]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", KERAS_NAMES)
+def test_every_argument_of_keras_can_be_set_in_a_recipe_and_no_other(keras: Any, name: str) -> None:
+    theirs = inspect.signature(getattr(keras.optimizers, KERAS_NAMES[name]).__init__).parameters
+    settings = {key for key, one in theirs.items() if key not in {"self", "name"} and one.kind is not one.VAR_KEYWORD}
+    assert set(READ.validate_python(name).arguments()) == settings - NOT_SETTINGS
+
+
+@pytest.mark.parametrize("name", KERAS_NAMES)
+@pytest.mark.parametrize(
+    "common",
+    [
+        {"weight_decay": 0.125, "clipnorm": 1, "use_ema": True, "ema_momentum": 0, "ema_overwrite_frequency": 3},
+        {"clipvalue": 1, "gradient_accumulation_steps": 2},
+        {"global_clipnorm": 2},
+    ],
+    ids=str,
+)
+def test_what_every_optimizer_takes_reaches_keras(keras: Any, name: str, common: dict[str, Any]) -> None:
+    told = READ.validate_python({"name": name, **common}).build().get_config()
+    for key, value in common.items():
+        assert told[key] == value, key
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_an_optimizer_takes_a_step(keras: Any, settings: dict[str, Any]) -> None:
+    weight = keras.Variable([1.0, 2.0])
+    READ.validate_python(settings).build().apply([keras.ops.convert_to_tensor([0.5, -0.5])], [weight])
+    after = keras.ops.convert_to_numpy(weight)
+    assert after[0] < 1.0
+    assert after[1] > 2.0 or settings["name"] == "adamw"
+
+
+@pytest.mark.parametrize("name", KERAS_NAMES)
+def test_defaults_are_those_of_keras(keras: Any, name: str) -> None:
+    theirs = inspect.signature(getattr(keras.optimizers, KERAS_NAMES[name]).__init__).parameters
+    for field, value in READ.validate_python(name).arguments().items():
+        assert theirs[field].default == value, field
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"name": "sgd", "learning_rate": 0}, "learning_rate"),
+        ({"name": "sgd", "momentum": 1}, "momentum"),
+        ({"name": "sgd", "momentum": -0.1}, "momentum"),
+        ({"name": "sgd", "nesterov": "perhaps"}, "nesterov"),
+        ({"name": "rmsprop", "rho": 1.0}, "rho"),
+        ({"name": "adam", "beta_1": 1}, "beta_1"),
+        ({"name": "adam", "epsilon": 0}, "epsilon"),
+        ({"name": "adamw", "weight_decay": -1e-3}, "weight_decay"),
+        ({"name": "adagrad", "initial_accumulator_value": -1}, "initial_accumulator_value"),
+        ({"name": "adam", "learning_rate": True}, "learning_rate"),
+        ({"name": "sgd", "clipnorm": 0}, "clipnorm"),
+        ({"name": "sgd", "gradient_accumulation_steps": 1}, "gradient_accumulation_steps"),
+        ({"name": "adam", "ema_overwrite_frequency": 0}, "ema_overwrite_frequency"),
+    ],
+    ids=str,
+)
+def test_what_keras_or_sense_refuses_is_refused_at_once(settings: dict[str, Any], path: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        READ.validate_python(settings)
+    assert [error["loc"][-1] for error in caught.value.errors()] == [path]
+
+
+def test_gradients_are_clipped_in_one_way() -> None:
+    with pytest.raises(ValidationError, match="got clipnorm and global_clipnorm; keep one"):
+        READ.validate_python({"name": "sgd", "clipnorm": 1, "global_clipnorm": 1})

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from pipelines.config import SweepConfig
+from pipelines.preview import preview, preview_json, sampled
+from pipelines.search_space import SearchSpace
+
+CONFIG = SweepConfig.model_validate(
+    {
+        "study": "shown",
+        "seed": 40,
+        "search_space": {
+            "optimizer": {"adam": {}, "sgd": {"momentum": {"type": "float", "low": 0, "high": 0.9}}},
+            "callbacks.early_stopping": {"none": None, "early_stopping": {"patience": [3, 4]}},
+        },
+        "budget": {"trials": 2},
+    }
+)
+
+
+def test_the_sampled_trials_are_whole_configs_with_seeds_of_their_own() -> None:
+    trials = sampled(CONFIG)
+    assert [config.seed for config, _ in trials] == [40, 41]
+    for config, params in trials:
+        assert config.optimizer.name == params["optimizer"]
+        assert ("early_stopping" in config.callbacks) == (params["callbacks.early_stopping"] != "none")
+
+
+def test_a_person_sees_conditions_and_what_a_draw_makes() -> None:
+    stream = io.StringIO()
+    preview(CONFIG, Console(file=stream, width=200, highlight=False))
+    shown = stream.getvalue()
+    assert "optimizer is sgd" in shown
+    assert f"search space: {len(SearchSpace(CONFIG.search_space).parameters())} parameters" in shown
+    assert "trial 1 would be drawn as" in shown
+    assert "trial 2 would" not in shown
+    assert "2 trials of at most 20 epochs, 40 epochs in all; sampler tpe, pruner median" in shown
+
+
+def test_a_space_without_entries_can_be_shown() -> None:
+    config = SweepConfig(study="plain")
+    assert preview_json(config)["space"] == {}
+    stream = io.StringIO()
+    preview(config, Console(file=stream, width=200))
+    assert "0 parameters" in stream.getvalue()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from pipelines import stack
+from pipelines.errors import ServiceError
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, code: int, out: str = "", err: str = "") -> list[list[str]]:
+    """Has the services answer so, and returns the list of commands they will get."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, code, out, err)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_a_server_that_the_environment_names_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = answer(monkeypatch, 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
+    assert stack.tracking_server(wait=True) == "http://elsewhere:5000"
+    assert commands == []
+
+
+@pytest.mark.parametrize(("wait", "flags"), [(True, []), (False, ["--no-wait"])])
+def test_the_local_server_is_started_and_waited_for_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch, wait: bool, flags: list[str]
+) -> None:
+    shown = {"services": {"tracking_server": {"address": "http://127.0.0.1:5000"}}}
+    commands = answer(monkeypatch, 0, json.dumps(shown))
+    assert stack.tracking_server(wait=wait) == "http://127.0.0.1:5000"
+    assert commands[0][2:] == ["services.local", "up", "tracking_server", "--json", *flags]
+
+
+@pytest.mark.parametrize(
+    ("err", "words"), [("port 5000 is taken\n", "port 5000 is taken"), ("", "could not be started")]
+)
+def test_a_server_that_cannot_start_is_an_error_with_its_words(
+    monkeypatch: pytest.MonkeyPatch, err: str, words: str
+) -> None:
+    answer(monkeypatch, 2, err=err)
+    with pytest.raises(ServiceError, match=words):
+        stack.tracking_server(wait=True)
