@@ -5,6 +5,7 @@ It runs in a process of its own, so that the controller stays small and its term
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class JudgeRequest:
         user_folder: Where the user keeps data files, or None.
         champion: Folder of the champion's verified package, or None where there is no champion.
         source: Where the candidate comes from, for the contract.
-        package: Where its package goes; must not exist yet.
+        package: Where its package goes; what a judge left there that died over it is replaced.
     """
 
     name: str
@@ -94,6 +95,7 @@ def judge(request: JudgeRequest) -> Judged:
     theirs = None
     if request.champion is not None:
         theirs = score(onnx_probabilities(Path(request.champion) / "model.onnx", test.x), test.y)
+    shutil.rmtree(request.package, ignore_errors=True)
     build_package(
         model,
         Path(request.package),

@@ -104,6 +104,7 @@ class Judge:
         self._idle = False
         self._begun = False
         self._asked = False
+        self._losses = 0
         self._answers: list[Judged] = []
 
     def warm_up(self) -> None:
@@ -119,7 +120,7 @@ class Judge:
             NothingToPromote: The candidate cannot be judged; the message says why.
         """
         self.warm_up()
-        self._asked = False
+        self._asked, self._losses = False, 0
         self._answers.clear()
         while not self._answers:
             self._executor.wait(0.2)
@@ -140,9 +141,11 @@ class Judge:
         self._answers.append(message)
 
     def on_lost(self, worker: int, reason: str) -> None:
-        """The judge died: over the candidate, or before it was asked, and then a new one will be."""
+        """The judge died, and another is on its way: it is asked again, but not a third time over one candidate."""
         self._idle = False
-        if self._asked:
+        self._losses += self._asked
+        self._asked = False
+        if self._losses > 1:
             self._answers.append(Judged(error=f"The process that judges the candidate was lost: {reason}."))
 
 

@@ -367,9 +367,16 @@ def test_what_is_wrong_with_a_candidate_is_told_as_it_is() -> None:
         Judge(Scripted("idle", Judged(error="the two forms disagree"))).ask(REQUEST)
 
 
-def test_a_judge_that_dies_over_a_candidate_is_told() -> None:
+def test_a_judge_that_dies_over_a_candidate_is_asked_once_more() -> None:
+    executor = Scripted("idle", "SIGKILL", "idle", GOOD)
+
+    assert Judge(executor).ask(REQUEST) == GOOD
+    assert executor.assigned == [REQUEST, REQUEST]
+
+
+def test_a_judge_that_dies_twice_over_a_candidate_is_told() -> None:
     with pytest.raises(NothingToPromote, match="judges the candidate was lost: SIGKILL"):
-        Judge(Scripted("idle", "SIGKILL")).ask(REQUEST)
+        Judge(Scripted("idle", "SIGSEGV", "idle", "SIGKILL")).ask(REQUEST)
 
 
 def test_a_judge_that_dies_while_it_waits_is_replaced_before_it_is_asked() -> None:
