@@ -58,7 +58,7 @@ sync: $(RUNTIME)  ## send what the journals hold and MLflow has not got yet
 ui: $(RUNTIME)  ## print the MLflow address of the newest sweep
 	@$(REGATTA) ui $(ARGS)
 
-predict: $(RUNTIME)  ## send a real sample to the served champion and print the answer
+predict: $(RUNTIME)  ## send a real sample to the served champion and print the answer (ARGS="--sample 7" for another)
 	@$(VENV_PY) -m services.model_server.ask $(ARGS)
 
 # ------------------------------------------------------------------------------------------------------------ services

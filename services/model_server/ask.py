@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import time
 import urllib.error
@@ -132,7 +131,7 @@ def top(scores: Sequence[float], labels: Sequence[str], count: int = 3) -> list[
     return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])[:count]
 
 
-def ask(url: str, name: str | None, sample: int | None) -> str:
+def ask(url: str, name: str | None, sample: int) -> str:
     """Asks the server about one golden sample and returns what to print.
 
     Raises:
@@ -140,15 +139,14 @@ def ask(url: str, name: str | None, sample: int | None) -> str:
     """
     status, model = _choose_when_loaded(url, name)
     name, total = str(model["name"]), int(model["samples"])
-    if sample is not None and not 0 <= sample < total:
+    if not 0 <= sample < total:
         raise NoAnswer(f"{name} carries {total} samples: --sample must be 0 to {total - 1}, it is {sample}.")
-    index = random.randrange(total) if sample is None else sample
-    samples, _, _ = fetch(url, f"/models/{name}/samples?start={index}&count=1")
+    samples, _, _ = fetch(url, f"/models/{name}/samples?start={sample}&count=1")
     golden = samples["samples"][0]
     body = json.dumps({"instances": [golden["input"]]})
     path = f"/v1/models/{name}:predict"
     answer, seconds, headers = fetch(url, path, body.encode())
-    lines = [f"{name}, sample {index} of {total}, sent raw to {url}{path}", ""]
+    lines = [f"{name}, sample {sample} of {total}, sent raw to {url}{path}", ""]
     drawing = picture(golden["input"], model["input"].get("range"))
     lines += [drawing, ""] if drawing else []
     best = top(answer["predictions"][0], samples["labels"])
@@ -178,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{port}", help="the model server (default: %(default)s)")
     parser.add_argument("--model", help="a served model (default: the first that answers)")
-    parser.add_argument("--sample", type=int, help="which golden sample to send (default: any)")
+    parser.add_argument("--sample", type=int, default=0, help="which golden sample to send, from 0 (default: 0)")
     options = parser.parse_args(arguments)
     try:
         print(ask(options.url.rstrip("/"), options.model, options.sample))
