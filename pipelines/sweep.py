@@ -165,7 +165,7 @@ class Sweep:
         if worker in self._idle:
             self._idle.remove(worker)
         busy = self._busy.pop(worker, None)
-        again = busy is not None and busy.life.spec.attempt <= self._config.execution.retries
+        again = busy is not None and busy.life.losses < self._config.execution.retries
         self._watcher.lost(worker, reason, busy.life.spec.number if busy else None, again)
         if busy is None:
             return

@@ -56,6 +56,7 @@ class TrialLife:
         self.params = params
         self.curves: Curves = curves if curves is not None else {}
         self.seconds = 0.0
+        self.losses = 0  # workers lost over this trial; an attempt that a stopped sweep cut short is not one
         self._run = run
         self._judge = judge
         self._best = Best(spec.direction)
@@ -85,6 +86,7 @@ class TrialLife:
     def retry(self, spec: TrialSpec, reason: str) -> None:
         """Begins the next attempt after the worker of the last one was lost."""
         self._run.log(tags={"regatta.attempt": str(spec.attempt), f"regatta.lost.{self.spec.attempt}": reason})
+        self.losses += 1
         self._new_attempt(spec)
 
     def on_event(self, event: Event) -> Verdict:

@@ -9,7 +9,21 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines.optimizers import Optimizer
 from pipelines.spec import kinds_of
 
-KERAS_NAMES = {"sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+KERAS_NAMES = {
+    "sgd": "SGD",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "rmsprop": "RMSprop",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adamax": "Adamax",
+    "nadam": "Nadam",
+    "ftrl": "Ftrl",
+    "lion": "Lion",
+    "adafactor": "Adafactor",
+    "lamb": "Lamb",
+    "muon": "Muon",
+}
 NOT_SETTINGS = {"loss_scale_factor"}
 """Only for training in half precision, which sets it by itself."""
 READ: TypeAdapter[Any] = TypeAdapter(Optimizer)
@@ -25,6 +39,15 @@ SETTINGS: list[dict[str, Any]] = [
     {"name": "adam", "learning_rate": 0.5, "beta_1": 0.25, "beta_2": 0.75, "epsilon": 1e-5},
     {"name": "adamw", "learning_rate": 1, "weight_decay": 0, "beta_1": 0, "beta_2": 0, "epsilon": 1, "amsgrad": True},
     {"name": "adamw", "learning_rate": 0.5, "weight_decay": 0.125, "beta_1": 0.25, "beta_2": 0.75, "epsilon": 1e-5},
+    {"name": "adadelta", "learning_rate": 1, "rho": 0.5, "epsilon": 1e-5},
+    {"name": "adamax", "learning_rate": 1, "beta_1": 0, "beta_2": 0.5, "epsilon": 1e-5},
+    {"name": "nadam", "learning_rate": 0.5, "beta_1": 0.5, "beta_2": 0.75, "epsilon": 1e-5},
+    {"name": "ftrl", "learning_rate": 1, "learning_rate_power": -0.25, "l2_regularization_strength": 0, "beta": 1},
+    {"name": "ftrl", "learning_rate": 0.5, "initial_accumulator_value": 1, "l1_regularization_strength": 0.125},
+    {"name": "lion", "learning_rate": 0.5, "beta_1": 0.5, "beta_2": 0.75},
+    {"name": "adafactor", "learning_rate": 0.5, "beta_2_decay": -0.5, "clip_threshold": 2, "relative_step": False},
+    {"name": "lamb", "learning_rate": 0.5, "beta_1": 0.5, "beta_2": 0.75, "epsilon": 1e-5},
+    {"name": "muon", "learning_rate": 0.5, "momentum": 0.5, "ns_steps": 3, "adam_lr_ratio": 2, "nesterov": False},
 ]
 
 
@@ -42,7 +65,7 @@ def test_an_optimizer_is_built_and_every_argument_reaches_keras(keras: Any, sett
         if isinstance(value, float):
             assert told[name] == pytest.approx(value, rel=1e-6), name
         else:
-            assert told[name] == value, name
+            assert told[name] == value or (value is None and not told[name]), name
     if isinstance(settings, dict):
         for name in settings.keys() - {"name"}:
             assert told[name] == pytest.approx(float(settings[name]), rel=1e-6)
@@ -77,7 +100,8 @@ def test_an_optimizer_takes_a_step(keras: Any, settings: dict[str, Any]) -> None
     READ.validate_python(settings).build().apply([keras.ops.convert_to_tensor([0.5, -0.5])], [weight])
     after = keras.ops.convert_to_numpy(weight)
     assert after[0] < 1.0
-    assert after[1] > 2.0 or settings["name"] == "adamw"
+    if settings["name"] not in {"adamw", "ftrl"}:  # decay and FTRL's own sums pull weights towards 0 besides
+        assert after[1] > 2.0
 
 
 @pytest.mark.parametrize("name", KERAS_NAMES)
@@ -102,6 +126,9 @@ def test_defaults_are_those_of_keras(keras: Any, name: str) -> None:
         ({"name": "adam", "learning_rate": True}, "learning_rate"),
         ({"name": "sgd", "clipnorm": 0}, "clipnorm"),
         ({"name": "sgd", "gradient_accumulation_steps": 1}, "gradient_accumulation_steps"),
+        ({"name": "ftrl", "learning_rate_power": 1}, "learning_rate_power"),
+        ({"name": "adafactor", "beta_2_decay": 0}, "beta_2_decay"),
+        ({"name": "muon", "ns_steps": 0}, "ns_steps"),
         ({"name": "adam", "ema_overwrite_frequency": 0}, "ema_overwrite_frequency"),
     ],
     ids=str,

@@ -411,6 +411,18 @@ def test_a_trial_that_waits_for_its_second_attempt_is_closed_and_taken_up_too(si
     assert_exactly(site, 2)
 
 
+def test_an_interruption_costs_a_trial_none_of_its_retries(site: Site) -> None:
+    def loses_its_worker(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        yield Lost()
+
+    site.sweep(recipe(2), by_trial({(0, 1): interrupts(1)}))
+    site.sweep(recipe(2), by_trial({(0, 2): loses_its_worker}))
+
+    assert [spec.attempt for spec in site.assigned if spec.number == 0] == [2, 3]
+    assert_exactly(site, 2)
+
+
 def test_handlers_of_signals_are_as_before_after_a_sweep(site: Site) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 

@@ -1,0 +1,20 @@
+"""Lamb."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipelines.optimizers.base import OptimizerSpec, Positive, Share
+
+
+class Lamb(OptimizerSpec):
+    """LAMB (You et al. 2019): Adam with each layer's step scaled to its weights, for large batches."""
+
+    keras_name = "Lamb"
+    name: Literal["lamb"] = "lamb"
+    beta_1: Share = 0.9
+    """Share of the old gradient mean that is kept at each step."""
+    beta_2: Share = 0.999
+    """Share of the old mean square that is kept at each step."""
+    epsilon: Positive = 1e-7
+    """Keeps the division finite."""
