@@ -33,8 +33,10 @@ def explain(error: ValidationError, root: type[BaseModel], raw: Any) -> dict[Fil
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'adam'?` where a known word is near, otherwise nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = difflib.get_close_matches(word, list(known), n=5, cutoff=0.6)
+    # swapped letters are the commonest slip: 'adma' is meant for 'adam' rather than for 'adamax'
+    best = max(near, key=lambda other: sorted(other) == sorted(word), default=None)
+    return f"; did you mean '{best}'?" if best else ""
 
 
 def dotted(path: Sequence[str | int]) -> str:

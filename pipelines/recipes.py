@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from pipelines import yaml_file
 from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.distributions import Entry
 from pipelines.errors import ConfigError, Mistake
-from pipelines.mistakes import dotted, explain
+from pipelines.mistakes import did_you_mean, dotted, explain
 from pipelines.search_space import SearchSpace
 
 SPACE = "search_space"
@@ -120,8 +119,7 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
     here: Any = raw
     parts = path.split(".")
     if parts[0] not in SweepConfig.model_fields:
-        near = difflib.get_close_matches(parts[0], list(SweepConfig.model_fields), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(parts[0], SweepConfig.model_fields)
         return [Mistake("--set", f"a recipe has no '{parts[0]}'{hint}, got {setting!r}")]
     while len(parts) > 1:
         # keys of the search space have dots of their own: the longest that is there counts
