@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,7 @@ def sweep(
     summary = run_sweep(recipe, console=console, fresh=not resume, promote=not no_promote)
     from pipelines.summary import show_summary
 
-    show_summary(summary, console, command=f"regatta sweep {config}")
+    show_summary(summary, console, command=_own_command())
     if as_json:
         _print_json(summary.to_json())
     if summary.interrupted:
@@ -281,6 +282,13 @@ def run(command: Callable[..., Any]) -> int:
             raise
         error.show()  # typer's word for a wrong call, which names the option and shows the usage
         return WRONG_CALL
+
+
+def _own_command() -> str:
+    """This very command, to be typed again."""
+    program = Path(sys.argv[0])
+    called = ["python", "-m", "pipelines"] if program.name == "__main__.py" else [sys.argv[0]]
+    return shlex.join([*called, *(argument for argument in sys.argv[1:] if argument != "--fresh")])
 
 
 def _console(*, stderr: bool) -> Console:

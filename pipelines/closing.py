@@ -65,6 +65,7 @@ class Summary:
     delivered: int
     problem: str | None
     interrupted: bool
+    too_many_failures: bool
     address: str | None
     report: Path
 
@@ -159,6 +160,7 @@ class Closing:
             delivered=self._sender.delivered,
             problem=self._sender.problem or next(iter(self._sender.refused), None),
             interrupted=outcome.interrupted,
+            too_many_failures=outcome.too_many_failures,
             address=history.links.get("MLflow"),
             report=self._folder.report,
         )

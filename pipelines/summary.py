@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pipelines.progress import brief
+from pipelines.records import TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,14 +31,15 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
             "best", f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch}"
         )
         table.add_row("", brief(best.params))
-    if summary.promoted is not None:
-        promoted = summary.promoted
-        word = "champion" if promoted.decision.promoted else "champion kept"
+    if summary.too_many_failures:
+        failed = [trial for trial in summary.history.trials if trial.state is TrialState.FAILED]
         table.add_row(
-            word,
-            f"{promoted.version.name} version {promoted.version.version}, test accuracy "
-            f"{promoted.scores.test_accuracy:.4f}" + f" ({promoted.decision.reason})",
+            "stopped",
+            f"too many trials failed (budget.failed_trials); the last, trial {failed[-1].number}: {failed[-1].reason}",
         )
+    if summary.promoted is not None:
+        word = "champion" if summary.promoted.decision.promoted else "champion kept"
+        table.add_row(word, summary.promoted.sentence())
     elif summary.not_promoted:
         table.add_row("champion", summary.not_promoted)
     if summary.delivered != summary.written:
@@ -58,4 +60,5 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     if summary.interrupted:
         console.print(f"Interrupted; this goes on with it: {command}", soft_wrap=True)
     elif summary.promoted is not None:
-        console.print("Next: make up-local && make predict", highlight=False)
+        name = summary.promoted.version.name
+        console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)

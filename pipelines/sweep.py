@@ -121,6 +121,7 @@ class Sweep:
         self._unfinished = deque(study.unfinished())
         self._pictures: list[tuple[Run, Path, Future[bytes]]] = []
         self._counts = study.counts()
+        self._failed_before = self._counts.failed
         self._interrupts = 0
 
     def run(self, workers: int) -> Outcome:
@@ -183,7 +184,8 @@ class Sweep:
         )
 
     def _has_failed_too_often(self) -> bool:
-        return self._counts.failed > self._config.budget.failed_trials
+        # failures of an earlier start do not count: what caused them may be mended
+        return self._counts.failed - self._failed_before > self._config.budget.failed_trials
 
     def _hand_out(self) -> None:
         while self._idle and not self._interrupts:

@@ -101,7 +101,7 @@ class TrialLife:
             case CheckpointWritten(kind="best"):
                 self._checkpoint = event
             case CheckpointWritten(path=path):
-                self._run.keep(Path(path), "checkpoints")
+                self._run.keep(Path(path), self._folder_of(Path(path)))
             case Ended():
                 self.seconds += event.seconds
         return Verdict.GO_ON
@@ -121,6 +121,12 @@ class TrialLife:
         """Closes the run of a trial that a stopped sweep leaves unfinished; the next start takes it up again."""
         self._run.log(tags={"regatta.reason": "the sweep was interrupted; it resumes with the same command"})
         self._run.end("KILLED")
+
+    def _folder_of(self, path: Path) -> str:
+        """Where a ModelCheckpoint's file goes among the artifacts: in the folders that its template named."""
+        saved = Path(self.spec.folder) / "checkpoints"
+        inside = path.parent.relative_to(saved).as_posix() if path.is_relative_to(saved) else "."
+        return "checkpoints" if inside == "." else f"checkpoints/{inside}"
 
     def _new_attempt(self, spec: TrialSpec) -> None:
         self.spec = spec

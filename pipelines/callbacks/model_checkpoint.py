@@ -76,9 +76,8 @@ class ModelCheckpoint(MonitoringSpec):
         import keras  # heavy, and not needed to read a recipe
 
         arguments = self.model_dump(exclude={"name", "filepath"})
-        target = folder / self.filepath
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return keras.callbacks.ModelCheckpoint(str(target), **arguments)
+        folder.mkdir(parents=True, exist_ok=True)  # Keras makes the folders that the template names
+        return keras.callbacks.ModelCheckpoint(str(folder / self.filepath), **arguments)
 
 
 def placeholders(template: str) -> list[str]:

@@ -67,7 +67,8 @@ class FitTrainer:
         for path in sorted(saved.rglob("*")) if saved.is_dir() else []:
             if path.is_file():
                 emit(CheckpointWritten(spec.number, spec.attempt, None, "callback", str(path), sha256_of(path)))
-        return reporter.told_to_stop
+        # a verdict that comes with the last epoch stopped nothing: such a trial is complete
+        return reporter.told_to_stop and reporter.epochs < config.epochs
 
 
 def build_model(config: TrainingConfig, facts: InputFacts) -> keras.Model:

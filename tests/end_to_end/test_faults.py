@@ -149,7 +149,10 @@ def test_ctrl_c_leaves_no_run_open_and_says_how_to_go_on(site: Any, begin: Calla
 
     runs = site.client().search_runs([experiment.experiment_id])
     assert "RUNNING" not in {run.info.status for run in runs}
-    sweep.until(lambda lines: any("regatta sweep" in line for line in lines), 5)
+    sweep.until(
+        lambda lines: any("pipelines sweep configs/sweeps/digits.yaml --json --set epochs=4" in line for line in lines),
+        5,
+    )
     done = len([run for run in runs if run.data.tags.get("regatta.state") == "COMPLETE"])
     assert_nothing_is_lost(site, site.sweep("--trials", str(done + 2), *SMALL), done + 2)
 

@@ -304,7 +304,7 @@ def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_t
 
     assert "3 complete, 0 pruned, 0 failed" in text
     assert f"trial {summary.best and summary.best.number}, val_loss" in text
-    assert "champion tiny version 3, test accuracy 0.9000" in text
+    assert "champion tiny version 3 is the champion: test accuracy 0.9000" in text
     assert f"all {summary.written} entries of the journal are in MLflow" in text
     assert f"report: {summary.report}" in text
     assert summary.address is not None

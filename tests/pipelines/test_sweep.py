@@ -245,6 +245,15 @@ def test_more_failures_than_the_budget_allows_end_the_sweep(site: Site, allowed:
     assert outcome.counts.complete == 0
 
 
+def test_failures_of_an_earlier_start_do_not_keep_a_mended_study_from_going_on(site: Site) -> None:
+    config = recipe(4, budget={"trials": 4, "failed_trials": 1})
+    assert site.sweep(config, raises).too_many_failures
+
+    again = site.sweep(config)
+
+    assert again == Outcome(Counts(complete=4, failed=2), interrupted=False, too_many_failures=False)
+
+
 def test_as_many_failures_as_the_budget_allows_do_not_end_it(site: Site) -> None:
     config = recipe(4, budget={"trials": 4, "failed_trials": 2})
 

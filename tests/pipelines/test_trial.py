@@ -292,6 +292,16 @@ def test_files_of_a_model_checkpoint_callback_are_kept_beside_the_best(bench: Be
     assert bench.kept() == [("01-0.50.keras", "checkpoints")]
 
 
+def test_folders_that_a_path_template_names_are_kept_too(bench: Bench) -> None:
+    life = bench.life()
+    saved = Path(bench.spec.folder) / "checkpoints"
+
+    for name in ("e01/model.keras", "e02/model.keras"):
+        feed(life, CheckpointWritten(7, 1, None, "callback", str(saved / name), "0" * 64))
+
+    assert bench.kept() == [("model.keras", "checkpoints/e01"), ("model.keras", "checkpoints/e02")]
+
+
 def test_a_run_begins_with_all_that_is_needed_to_train_it_again(bench: Bench) -> None:
     life = bench.life()
     feed(life, Started(7, 1, BEGUN_MS, {"regatta.device": "GPU:0"}))

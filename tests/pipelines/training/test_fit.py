@@ -124,9 +124,9 @@ def test_a_verdict_to_stop_ends_after_that_epoch_with_every_callback_told(
     assert ended == ["loss", "val_loss"]
 
 
-def test_a_stop_at_the_last_epoch_is_still_a_stop(train: Train) -> None:
+def test_a_stop_that_comes_with_the_last_epoch_has_stopped_nothing(train: Train) -> None:
     (ended,) = train(stop_at(1), epochs=2).of(Ended)
-    assert ended.pruned
+    assert not ended.pruned
 
 
 OWN = """
