@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 import urllib.error
@@ -17,6 +18,9 @@ from typing import Any
 
 EXIT_NO_ANSWER = 2
 SHADES = " ░▒▓█"
+_WIDEST = 64
+_MOST_COLUMNS = 40
+_LONGEST_CELL = 60
 _TIMEOUT_S = 30.0
 _LONGEST_BODY = 1500
 _LOADING_S = 15.0
@@ -106,29 +110,87 @@ def _choose_when_loaded(url: str, name: str | None) -> tuple[dict[str, Any], dic
             time.sleep(0.1)
 
 
-def picture(values: Any, span: Sequence[float] | None) -> str:
-    """Draws a 2-D sample (or an image with one channel) in shades, two characters to a pixel; "" if it is none."""
-    if not (isinstance(values, list) and values and isinstance(values[0], list) and values[0]):
+def picture(values: Any, span: Sequence[float] | None, colours: bool = False) -> str:
+    """Draws an image in shades, two characters to a pixel; "" if the sample is none.
+
+    Args:
+        values: Rows of grey pixels, or of pixels with one channel (grey), three or four (red, green, blue, and more).
+        span: The darkest and the brightest value; those of the image if not given.
+        colours: Whether to paint colour images in colours, by escape sequences that terminals know.
+    """
+    pixels = _pixels(values)
+    if not pixels:
         return ""
-    if all(isinstance(cell, list) and len(cell) == 1 for row in values for cell in row):
-        values = [[cell[0] for cell in row] for row in values]
-    if any(not isinstance(cell, (int, float)) for row in values for cell in row) or len(values[0]) > 64:
-        return ""
-    flat = [cell for row in values for cell in row]
+    step = -(-len(pixels[0]) // _WIDEST)  # every second pixel of an image that is too wide, or every third
+    pixels = [row[::step] for row in pixels[::step]]
+    flat = [part for row in pixels for pixel in row for part in pixel]
     low, high = span or (min(flat), max(flat))
-    scale = (len(SHADES) - 1) / ((high - low) or 1.0)
-    return "\n".join(
-        "".join(2 * SHADES[max(0, min(len(SHADES) - 1, round((cell - low) * scale)))] for cell in row).rstrip()
-        for row in values
-    )
+    bright = [
+        [[max(0.0, min(1.0, (c - low) / ((high - low) or 1.0))) for c in pixel] for pixel in row] for row in pixels
+    ]
+    if colours and len(pixels[0][0]) == 3:
+        return "\n".join("".join(_painted(pixel) for pixel in row) + "\x1b[0m" for row in bright)
+    return "\n".join("".join(2 * _shade(pixel) for pixel in row).rstrip() for row in bright)
+
+
+def _pixels(values: Any) -> list[list[tuple[float, ...]]] | None:
+    """Returns an image as rows of pixels of one or three numbers; None if the sample is no image."""
+    if not (isinstance(values, list) and values and all(isinstance(row, list) and row for row in values)):
+        return None
+    rows = [[tuple(cell) if isinstance(cell, list) else (cell,) for cell in row] for row in values]
+    kinds = {(len(row), len(pixel)) for row in rows for pixel in row}
+    numbers = all(isinstance(part, (int, float)) for row in rows for pixel in row for part in pixel)
+    if len(kinds) != 1 or not numbers or next(iter(kinds))[1] not in (1, 3, 4):
+        return None
+    return [[pixel[:3] for pixel in row] for row in rows]
+
+
+def _shade(pixel: Sequence[float]) -> str:
+    # The eye takes green for brighter than red, and red for brighter than blue (Rec. 601).
+    brightness = pixel[0] if len(pixel) == 1 else 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+    return SHADES[round(brightness * (len(SHADES) - 1))]
+
+
+def _painted(pixel: Sequence[float]) -> str:
+    red, green, blue = (round(255 * part) for part in pixel)
+    return f"\x1b[48;2;{red};{green};{blue}m  "
+
+
+def table(row: Any, columns: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns a line for each cell of a table's row: the column's name and the value."""
+    width = max(11, min(30, max(len(column["name"]) for column in columns)))
+    lines = [f"{column['name'][:width]:<{width}} {_cell(cell)}" for column, cell in zip(columns, row, strict=True)]
+    more = len(lines) - _MOST_COLUMNS
+    return lines if more <= 0 else [*lines[:_MOST_COLUMNS], f"… and {more} more columns"]
+
+
+def _cell(cell: Any) -> str:
+    text = "missing" if cell is None else str(cell)[:_LONGEST_CELL]
+    return text if text.isprintable() else repr(text)
 
 
 def top(scores: Sequence[float], labels: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
-    """Returns the best (label, score) pairs, best first."""
+    """Returns the best (label, score) pairs, best first; one score with two labels is that of the second."""
     if len(scores) == 1 and len(labels) == 2:
-        scores = [1.0 - scores[0], scores[0]]
-    names = list(labels) if len(labels) == len(scores) else [f"output {index}" for index in range(len(scores))]
-    return sorted(zip(names, scores, strict=True), key=lambda pair: -pair[1])[:count]
+        pairs = [(labels[1], scores[0]), (labels[0], 1.0 - scores[0])]  # at one half the answer is the second
+    else:
+        names = list(labels) if len(labels) == len(scores) else [f"output {index}" for index in range(len(scores))]
+        pairs = list(zip(names, scores, strict=True))
+    return sorted(pairs, key=lambda pair: -pair[1])[:count]
+
+
+def verdict(scores: Sequence[float], golden: dict[str, Any], form: dict[str, Any]) -> list[str]:
+    """Returns the lines with the truth and the answer: labels, right or wrong; or a value and how far off it is."""
+    if form["task"] == "regression":
+        target = f" ({form['target']})" if form["target"] else ""
+        off = abs(scores[0] - golden["value"])
+        return [f"true value  {golden['value']:.6g}{target}", f"{'answer':<11} {scores[0]:.6g}   off by {off:.3g}"]
+    best = top(scores, form["labels"])
+    lines = [f"true label  {golden['label']}"]
+    for rank, (label, score) in enumerate(best):
+        mark = ("   right" if label == golden["label"] else "   wrong") if rank == 0 else ""
+        lines.append(f"{'answer' if rank == 0 else '':<11} {label:<12} {score:7.2%}{mark}")
+    return lines
 
 
 def ask(url: str, name: str | None, sample: int) -> str:
@@ -143,17 +205,17 @@ def ask(url: str, name: str | None, sample: int) -> str:
         raise NoAnswer(f"{name} carries {total} samples: --sample must be 0 to {total - 1}, it is {sample}.")
     samples, _, _ = fetch(url, f"/models/{name}/samples?start={sample}&count=1")
     golden = samples["samples"][0]
-    body = json.dumps({"instances": [golden["input"]]})
+    columns = samples["columns"]
+    row = {column["name"]: cell for column, cell in zip(columns, golden["input"], strict=True)} if columns else None
+    body = json.dumps({"instances": [row or golden["input"]]}, ensure_ascii=False)
     path = f"/v1/models/{name}:predict"
     answer, seconds, headers = fetch(url, path, body.encode())
     lines = [f"{name}, sample {sample} of {total}, sent raw to {url}{path}", ""]
-    drawing = picture(golden["input"], model["input"].get("range"))
-    lines += [drawing, ""] if drawing else []
-    best = top(answer["predictions"][0], samples["labels"])
-    mark = "right" if best[0][0] == golden["label"] else "wrong"
-    lines.append(f"true label  {golden['label']}")
-    for rank, (label, score) in enumerate(best):
-        lines.append(f"{'answer' if rank == 0 else '':<11} {label:<12} {score:7.2%}{f'   {mark}' if rank == 0 else ''}")
+    if columns:
+        lines += [*table(golden["input"], columns), ""]
+    elif drawing := picture(golden["input"], model["input"].get("range"), _shows_colours()):
+        lines += [drawing, ""]
+    lines += verdict(answer["predictions"][0], golden, samples)
     alias = f" ({model['alias']})" if model["alias"] else ""
     lines.append(f"model       {name} version {headers.get('x-model-version', model['version'])}{alias}")
     lines.append(f"run         {headers.get('x-mlflow-run-id') or 'unknown'}")
@@ -164,8 +226,12 @@ def ask(url: str, name: str | None, sample: int) -> str:
         lines.append(f"note        the registry is away; it confirmed this model {model['staleness_s']:.0f} s ago")
     shown = body if len(body) <= _LONGEST_BODY else '{"instances": [ONE SAMPLE]}'
     key = ' -H "x-api-key: $MODEL_SERVER_API_KEY"' if os.environ.get("MODEL_SERVER_API_KEY") else ""
-    lines += ["", "by hand:", f"curl -s {url}{path}{key} -d '{shown}'"]
+    lines += ["", "by hand:", f"curl -s {url}{path}{key} -d {shlex.quote(shown)}"]
     return "\n".join(lines)
+
+
+def _shows_colours() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from services.model_server.batching import Batcher
 from services.model_server.errors import NotReady, UnknownLabel, UnknownModel, UnknownVersion
 from services.model_server.metrics import ServerStats
 from services.model_server.model_store import Stored
-from services.model_server.package import Package
+from services.model_server.package import Contract, Package
 from services.model_server.predictor import Cost, Predictor
 from services.model_server.served import Rejection, ServedModel, Slot, State
 from services.model_server.settings import Ref, Settings
@@ -27,7 +27,8 @@ class Answer(NamedTuple):
     Attributes:
         outputs: (n, *output shape), row i for input row i.
         infer_s: Seconds from admission to the outputs, waiting included.
-        strange_rows: Rows outside the contract's range or not finite; they were computed all the same.
+        strange_rows: Rows with what training never saw: a number outside the contract's range or not finite, or a
+            word that the model does not know. They were computed all the same.
     """
 
     outputs: NDArray[Any]
@@ -144,7 +145,7 @@ class Engine:
         """
         model.predictor.check(rows)
         start = time.perf_counter()
-        strange = _strange_rows(rows, model.contract.input.range)
+        strange = _strange_rows(rows, model.contract)
         if strange:
             model.stats.strange_rows += strange
         outputs = await model.batcher.submit(rows, arrival + self._settings.deadline_s)
@@ -157,14 +158,29 @@ class Engine:
                 yield str(slot.ref), seconds
 
 
-def _strange_rows(rows: NDArray[Any], bounds: tuple[float, float] | None) -> int:
-    """Counts rows with a value that is not finite or outside the contract's range (training never saw such)."""
-    low, high = bounds or (-np.inf, np.inf)
+def _strange_rows(rows: NDArray[Any], contract: Contract) -> int:
+    """Counts rows with a value that training never saw: not finite, out of range, or an unknown word."""
+    low, high = contract.input.range or (-np.inf, np.inf)
     if rows.size == 0:
         return 0
+    if rows.dtype == object:
+        return _rows_with_strange_texts(rows, contract)
     least, most = rows.min(), rows.max()
     # NaN compares false with everything, so it fails this test too.
     if least >= low and most <= high and most < np.inf and least > -np.inf:
         return 0
     flat = rows.reshape(len(rows), -1)
+    if contract.columns and contract.input.range is None:
+        return int(np.count_nonzero(np.isinf(flat).any(axis=1)))  # NaN is a missing number, and models know those
     return int(np.count_nonzero(~((flat >= low) & (flat <= high) & np.isfinite(flat)).all(axis=1)))
+
+
+def _rows_with_strange_texts(rows: NDArray[Any], contract: Contract) -> int:
+    strange: set[int] = set()
+    for column, cells in zip(contract.columns, rows.T, strict=True):
+        if column.type == "category":
+            known = column.known
+            strange.update(index for index, cell in enumerate(cells.tolist()) if cell not in known)
+        else:
+            strange.update(index for index, cell in enumerate(cells.tolist()) if cell in ("inf", "-inf"))
+    return len(strange)

@@ -18,7 +18,6 @@ ModelServerError
     ├── NotReady             the model is wanted and not loaded yet
     ├── Overloaded           the queue of the model is full
     ├── DeadlineExceeded     the answer would come too late
-    ├── NotServed            a known call of a dialect that this server does not answer
     └── PredictionFailed     the model itself failed on a well-formed input
 
 HTTP status codes are not here: each protocol maps this tree to its own codes and body.
@@ -111,10 +110,6 @@ class Overloaded(RequestError):
 
 class DeadlineExceeded(RequestError):
     """The request waited or ran longer than MODEL_SERVER_DEADLINE_S."""
-
-
-class NotServed(RequestError):
-    """The dialect knows this call; this server does not answer it."""
 
 
 class PredictionFailed(RequestError):

@@ -116,7 +116,9 @@ class ServerStats(Collector):
         batches = HistogramMetricFamily("model_server_batch_rows", "Rows of one call of the model.", labels=model)
         queue = GaugeMetricFamily("model_server_queue_rows", "Rows that wait now.", labels=model)
         strange = CounterMetricFamily(
-            "model_server_out_of_range_rows", "Rows outside the contract's range, or not finite.", labels=model
+            "model_server_out_of_range_rows",
+            "Rows outside the contract's range, not finite, or with unknown words.",
+            labels=model,
         )
         info = GaugeMetricFamily(
             "model_server_model_info", "1 for every loaded version.", labels=[*model, "alias", "digest", "run_id"]

@@ -1,4 +1,4 @@
-"""MLflow's scoring dialect: /invocations, /ping, /health, /version, with JSON bodies.
+"""MLflow's scoring dialect: /invocations, /ping, /health, /version, with JSON bodies, and CSV for tables.
 
 Where `mlflow models serve` crashes (no Content-Type, an empty batch), this answers 4xx in MLflow's own error shape. A
 server of several models takes the first of MODEL_SERVER_MODELS, or the one that a `model` header or ?model= names.
@@ -25,8 +25,10 @@ from services.model_server.errors import (
     UnsupportedMedia,
     WrongMethod,
 )
-from services.model_server.package import TensorSpec
+from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.frames import read_csv, read_frame
+from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import (
     NOT_FINITE,
     Array,
@@ -94,13 +96,16 @@ class Mlflow(Dialect):
 
     async def invocations(self, call: Call) -> Reply:
         """Answers `{"predictions": [[...], ...]}`."""
-        _check_content_type(call.header(b"content-type"))
+        kind = _content_type(call.header(b"content-type"))
         body = await call.body()
         model = call.model = self._choose(call)
-        request = load_json(body, lenient=True)
-        spec = model.contract.input
-        rows = _parse(request, spec)
-        refuse_booleans(body, [request.get(key) for key in FORMATS], spec)
+        if kind == "application/json":
+            rows = _parse(load_json(body, lenient=True), model.contract, body)
+        elif kind == "text/csv" and model.contract.columns:
+            rows = read_csv(body, model.contract)
+        else:
+            takes = "rows as application/json or text/csv" if model.contract.columns else "tensors as application/json"
+            raise BadRequest(f"This model takes {takes}, not {kind}.")
         answer = await self.predict(call, model, rows)
         encoded = dump_array(answer.outputs)
         return Reply(b'{"predictions":%b}' % encoded, headers=(NOT_FINITE,) if has_nulls(encoded) else ())
@@ -123,22 +128,22 @@ class Mlflow(Dialect):
         return self.engine.find(names[0])
 
 
-def _check_content_type(content_type: str | None) -> None:
+def _content_type(content_type: str | None) -> str:
+    """Returns the media type of a body that this dialect knows."""
     if content_type is None:
         raise BadRequest("The request has no Content-Type; send Content-Type: application/json.")
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    if kind in ("text/csv", "application/vnd.apache.parquet"):
-        raise BadRequest(f"This model takes tensors, which {kind} cannot carry; send application/json with 'inputs'.")
-    if kind != "application/json":
+    if kind not in ("application/json", "text/csv", "application/vnd.apache.parquet"):
         raise UnsupportedMedia(
-            f"This predictor only supports the content type application/json. Got '{content_type[:256]}'."
+            f"This predictor only supports the content types application/json and text/csv. Got '{content_type[:256]}'."
         )
     for parameter in filter(None, parameters):
         if parameter.replace('"', "") != "charset=utf-8":
             raise UnsupportedMedia(f"The only content type parameter is charset=utf-8. Got '{parameter[:256]}'.")
+    return kind
 
 
-def _parse(request: Any, spec: TensorSpec) -> Array:
+def _parse(request: Any, contract: Contract, body: bytes) -> Array:
     """Reads the one format that the request uses into rows (n, *sample shape)."""
     wanted = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
     if not isinstance(request, dict):
@@ -148,17 +153,28 @@ def _parse(request: Any, spec: TensorSpec) -> Array:
         raise BadRequest(f"{wanted}. Received dictionary with input fields: {', '.join(request)[:256] or 'none'}.")
     if "params" in request and not isinstance(request["params"] or {}, dict):
         raise BadRequest("'params' must be a dictionary.")
-    value = request[used[0]]
-    if used[0] == "inputs":
-        return to_array(_only(value, spec) if isinstance(value, dict) else value, spec)
-    if used[0] == "instances":
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            if not all(isinstance(item, dict) for item in value):
-                raise BadRequest("'instances' must be all tensors or all objects.")
+    value, spec = request[used[0]], contract.input
+    if used[0] in ("dataframe_split", "dataframe_records"):
+        columns, data = _split(value) if used[0] == "dataframe_split" else _records(value)
+        _check_frame(columns, data)
+        if contract.columns:
+            return read_frame(columns, data, contract, body)
+        refuse_booleans(body, data, spec)
+        return _tensor_of_frame(data, spec)
+    if used[0] == "instances" and isinstance(value, list) and value and isinstance(value[0], dict):
+        if not all(isinstance(item, dict) for item in value):
+            raise BadRequest("'instances' must be all tensors or all objects.")
+        if not contract.columns:
             value = [_only(item, spec) for item in value]
-        return to_array(value, spec)
-    columns, data = _split(value) if used[0] == "dataframe_split" else _records(value)
-    return _frame(columns, data, spec)
+    if contract.columns:
+        rows, single = read_table(value, contract, body, columnar=used[0] == "inputs")
+        if single:
+            raise BadInput(f"'{used[0]}' has one row without its list; this dialect takes a list of rows.")
+        return rows
+    if used[0] == "inputs" and isinstance(value, dict):
+        value = _only(value, spec)
+    refuse_booleans(body, value, spec)
+    return to_array(value, spec)
 
 
 def _only(value: dict[str, Any], spec: TensorSpec) -> Any:
@@ -190,14 +206,17 @@ def _records(value: Any) -> tuple[list[Any] | None, list[Any]]:
     return columns, [[row[column] for column in columns] for row in value]
 
 
-def _frame(columns: list[Any] | None, data: list[Any], spec: TensorSpec) -> Array:
-    """Reads rows of cells: one cell for every number of a sample in row-major order, or one column of nested lists."""
+def _check_frame(columns: list[Any] | None, data: list[Any]) -> None:
     if not all(isinstance(row, list) for row in data):
         raise BadRequest("Every row of 'data' must be a list of cells.")
     widths = {len(row) for row in data}
     if len(widths) > 1 or (columns is not None and widths and widths != {len(columns)}):
         raise BadRequest("Every row of 'data' must have as many cells as there are columns.")
-    if widths == {1} and isinstance(data[0][0], list):
+
+
+def _tensor_of_frame(data: list[Any], spec: TensorSpec) -> Array:
+    """Reads rows of cells: one cell for every number of a sample in row-major order, or one column of nested lists."""
+    if data and len(data[0]) == 1 and isinstance(data[0][0], list):
         return to_array([row[0] for row in data], spec, nulls=True)
     rows = to_array(data, spec, nulls=True)
     if rows.ndim == 2 and rows.shape[1] == spec.sample_size:

@@ -1,8 +1,11 @@
 """The server's own dialect, for people and pages: labels and probabilities, what is served, golden samples.
 
 POST /predict/NAME           {"inputs": one sample or a list of samples, "top_k": 3}; ?version= or ?alias= picks one
-GET  /models                 every wanted model: state, version, digest, run, staleness, rejection
-GET  /models/NAME/samples    golden samples with true label and stored output; ?start= and ?count=
+GET  /models                 every wanted model: state, version, digest, run, staleness, rejection, what it takes
+GET  /models/NAME/samples    golden samples with true label or value and stored output; ?start= and ?count=
+
+A sample is an array, or a row of a table: a list of cells, or an object by column name. Classes are answered with
+label, probability and the top k, a regression with its value.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import ServedModel, Slot
+from services.model_server.engine import Answer, ServedModel, Slot
 from services.model_server.errors import (
     BadRequest,
     BodyTooLarge,
@@ -27,7 +30,9 @@ from services.model_server.errors import (
     UnsupportedMedia,
     WrongMethod,
 )
+from services.model_server.package import Contract
 from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.tables import listed, read_table, to_cells, unknown_words
 from services.model_server.protocols.tensors import (
     NOT_FINITE,
     Array,
@@ -40,6 +45,7 @@ from services.model_server.protocols.tensors import (
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 _MOST_SAMPLES = 256
+_MOST_WARNINGS = 16
 
 
 class Native(Dialect):
@@ -99,17 +105,18 @@ class Native(Dialect):
         top_k = request.get("top_k", 3)
         if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
             raise BadRequest("'top_k' must be a whole number, 1 or more.")
-        spec = model.contract.input
-        refuse_booleans(body, request["inputs"], spec)
-        batch, single = as_batch(to_array(request["inputs"], spec), model.contract)
+        contract = model.contract
+        if contract.columns:
+            batch, single = read_table(request["inputs"], contract, body)
+        else:
+            refuse_booleans(body, request["inputs"], contract.input)
+            batch, single = as_batch(to_array(request["inputs"], contract.input), contract)
         result = await self.predict(call, model, batch)
-        predictions = describe(result.outputs, model, top_k)
+        predictions = describe(result.outputs, contract, top_k)
         reply: dict[str, Any] = {"model": _identity(model)}
         reply |= {"prediction": predictions[0]} if single else {"predictions": predictions}
         if result.strange_rows:
-            low, high = spec.range or (None, None)
-            strange = f"{result.strange_rows} of {len(batch)} samples have values outside {low} to {high}"
-            reply["warnings"] = [f"{strange}, the range of the training data; were they scaled? Send raw values."]
+            reply["warnings"] = _warnings(result, batch, contract)
         encoded = orjson.dumps(reply, option=_OPTIONS)
         return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(result.outputs) else ())
 
@@ -124,41 +131,72 @@ class Native(Dialect):
         """Gives golden samples of the version that answers now."""
         query = call.query()
         model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
-        golden, labels = model.golden, model.contract.labels
+        golden, contract = model.golden, model.contract
         start, count = _whole(query, "start", 0), _whole(query, "count", 16)
         count = min(count, _MOST_SAMPLES)
-        samples = [
-            {
-                "index": index,
-                "input": golden.inputs[index],
-                "label": _label(labels, int(golden.labels[index])),
-                "class": int(golden.labels[index]),
-                "output": golden.outputs[index],
-            }
-            for index in range(min(start, len(golden.labels)), min(start + count, len(golden.labels)))
-        ]
-        body = {"model": _identity(model), "total": len(golden.labels), "labels": labels, "samples": samples}
+        samples: list[dict[str, Any]] = []
+        for index in range(min(start, len(golden)), min(start + count, len(golden))):
+            row = golden.inputs[index]
+            sample = {"index": index, "input": to_cells(row, contract) if row.dtype == object else row}
+            if golden.labels is not None:
+                true = int(golden.labels[index])
+                sample |= {"label": contract.labels[true], "class": true}
+            if golden.targets is not None:
+                sample |= {"value": golden.targets[index]}
+            samples.append(sample | {"output": golden.outputs[index]})
+        body = {"model": _identity(model), "total": len(golden), **_form(contract), "samples": samples}
         return Reply(orjson.dumps(body, option=_OPTIONS))
 
 
-def describe(outputs: Array, model: ServedModel, top_k: int) -> list[dict[str, Any]]:
-    """Says outputs (n, classes) in labels: for each row the best label, its probability, the top k, all probabilities.
+def describe(outputs: Array, contract: Contract, top_k: int) -> list[dict[str, Any]]:
+    """Says outputs (n, outputs) in the words of the task, row by row.
 
-    One output with two labels is the probability of the second. Outputs without labels are given as values.
+    Classes: the best label, its probability, the top k, and all probabilities in the order of the labels. A binary
+    model's one output is the probability of its second label, which is the answer from 0.5 on. Regression: the value.
     """
-    labels = model.contract.labels
-    flat = outputs.reshape(len(outputs), -1)
-    if flat.shape[1] == 1 and len(labels) == 2:
-        flat = np.concatenate([1.0 - flat, flat], axis=1)
-    if flat.shape[1] != len(labels):
-        return [{"values": row} for row in np.ascontiguousarray(outputs)]
-    # NaN sorts last as a number, but as the least probable here.
-    order = np.argsort(-np.nan_to_num(flat, nan=-np.inf), axis=1, kind="stable")[:, :top_k]
+    labels = contract.labels
+    if contract.task == "regression":
+        return [{"value": value, "target": contract.target} for value in outputs[:, 0]]
+    if contract.task == "binary":
+        outputs = np.concatenate([1.0 - outputs, outputs], axis=1)
+        second = outputs[:, 1:] >= 0.5
+        order = np.concatenate([second, ~second], axis=1).astype(np.intp)[:, :top_k]
+    else:
+        # NaN sorts last as a number, but as the least probable here.
+        order = np.argsort(-np.nan_to_num(outputs, nan=-np.inf), axis=1, kind="stable")[:, :top_k]
     described = []
-    for row, best in zip(flat, order.tolist(), strict=True):
+    for row, best in zip(outputs, order.tolist(), strict=True):
         top = [{"label": labels[index], "probability": row[index]} for index in best]
         described.append({**top[0], "top": top, "probabilities": np.ascontiguousarray(row)})
     return described
+
+
+def _warnings(answer: Answer, rows: Array, contract: Contract) -> list[str]:
+    """Says what in a request training never saw; it was answered all the same."""
+    if contract.input.range is not None:
+        low, high = contract.input.range
+        strange = f"{answer.strange_rows} of {len(rows)} samples have values outside {low} to {high}"
+        return [f"{strange}, the range of the training data; were they scaled? Send raw values."]
+    warnings = []
+    if rows.dtype == object:
+        for column, words in unknown_words(rows, contract):
+            warnings.append(
+                f"Column '{column.name}' has words that the model does not know: {listed(words)}. "
+                f"It knows: {listed(column.words)}."
+            )
+    if not warnings:
+        warnings.append(f"{answer.strange_rows} of {len(rows)} samples have values that are not finite.")
+    return warnings[:_MOST_WARNINGS]
+
+
+def _form(contract: Contract) -> dict[str, Any]:
+    """What goes in and comes out, for a client that wants to ask or to show an answer."""
+    return {
+        "task": contract.task,
+        "labels": contract.labels,
+        "target": contract.target,
+        "columns": [column.model_dump(mode="json") for column in contract.columns],
+    }
 
 
 def _finite(outputs: Array) -> bool:
@@ -197,17 +235,12 @@ def _slot(slot: Slot) -> dict[str, Any]:
             "source": contract.source,
             "dataset": contract.dataset,
             "metrics": contract.metrics,
-            "task": contract.task,
-            "labels": contract.labels,
+            **_form(contract),
             "input": contract.input.model_dump(mode="json"),
             "output": contract.output.model_dump(mode="json"),
-            "samples": len(served.golden.labels),
+            "samples": len(served.golden),
         }
     return entry
-
-
-def _label(labels: tuple[str, ...], index: int) -> str:
-    return labels[index] if 0 <= index < len(labels) else str(index)
 
 
 def _whole(query: dict[str, str], name: str, default: int) -> int:

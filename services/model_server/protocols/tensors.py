@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,15 @@ from services.model_server.package import Contract, TensorSpec
 Array = NDArray[Any]
 
 _DECODER = json.JSONDecoder()
+JSON_TYPES = {
+    str: "String",
+    bool: "Boolean",
+    int: "Number",
+    float: "Number",
+    NoneType: "Null",
+    dict: "Object",
+    list: "Array",
+}
 NOT_FINITE = (b"x-warning", b"the outputs hold NaN or Infinity, written as null")
 
 
@@ -36,7 +46,11 @@ def load_json(body: bytes, lenient: bool = False) -> Any:
             raise BadRequest("JSON Parse error: The document is empty") from None
         if lenient:
             try:
-                return _DECODER.raw_decode(body.decode().lstrip())[0]
+                text = body.decode()
+                value = _DECODER.raw_decode(text.lstrip())[0]
+                if "\\u" in text:  # half a character, as in "\ud800", is no text that could be answered
+                    json.dumps(value, ensure_ascii=False).encode()
+                return value
             except (ValueError, RecursionError):
                 pass
         raise BadRequest(f"JSON Parse error: {error.msg} at byte {error.pos}") from None
@@ -75,16 +89,24 @@ def to_array(value: Any, spec: TensorSpec, nulls: bool = False) -> Array:
 def refuse_booleans(body: bytes, value: Any, spec: TensorSpec) -> None:
     """Refuses true and false among numbers, which NumPy would count as 1 and 0.
 
-    `body` is searched first; only a body with such a word is walked. One letter of each word is looked for before the
-    word: numbers have no letters but e, and the search for a single byte is many times faster.
+    `body` is searched first; only a body with such a word is walked.
 
     Raises:
         BadInput: there is a boolean.
     """
-    if (b"r" in body and b"true" in body) or (b"l" in body and b"false" in body):
+    if may_hold_booleans(body):
         for leaf in _leaves(value):
             if isinstance(leaf, bool):
                 raise BadInput(_wrong_type(leaf, spec))
+
+
+def may_hold_booleans(body: bytes) -> bool:
+    """Whether the words true or false are in a body.
+
+    One letter of each word is looked for before the word: numbers have no letters but e, and the search for a single
+    byte is many times faster.
+    """
+    return (b"r" in body and b"true" in body) or (b"l" in body and b"false" in body)
 
 
 def _repaired(value: Any, raw: Array, spec: TensorSpec, nulls: bool) -> Array:
@@ -104,9 +126,8 @@ def _repaired(value: Any, raw: Array, spec: TensorSpec, nulls: bool) -> Array:
 
 
 def _wrong_type(leaf: Any, spec: TensorSpec) -> str:
-    names = {str: "String", bool: "Boolean", type(None): "Null", dict: "Object", list: "Array"}
     expected = "float" if np.dtype(spec.dtype).kind == "f" else spec.dtype
-    kind = names.get(type(leaf), type(leaf).__name__)
+    kind = JSON_TYPES.get(type(leaf), type(leaf).__name__)
     shown = json.dumps(leaf)[:256]
     return f"JSON Value: {shown} Type: {kind} is not of expected type: {expected}"
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST dialect, under /v1: status, metadata, predict and classify; KServe V1 can read it too.
+"""TensorFlow Serving's REST dialect, under /v1: status, metadata, predict, classify, regress; KServe V1 reads it too.
 
 Two differences: a single sample without batch dimension is taken and answered in kind, and the status of a model that
 is not ready comes with code 503 (KServe looks at the code, TF Serving's clients look at the body).
@@ -6,12 +6,15 @@ is not ready comes with code 503 (KServe looks at the code, TF Serving's clients
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
+import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Mount
 
@@ -23,14 +26,14 @@ from services.model_server.errors import (
     DeadlineExceeded,
     ModelServerError,
     NotReady,
-    NotServed,
     Overloaded,
     Unauthorized,
     UnknownModel,
     UnsupportedMedia,
 )
-from services.model_server.package import TensorSpec
+from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import (
     Array,
     as_batch,
@@ -53,7 +56,11 @@ _DTYPES = {
     "int64": "DT_INT64",
     "int32": "DT_INT32",
     "uint8": "DT_UINT8",
+    "string": "DT_STRING",
 }
+# Which tasks TF Serving's two calls for examples answer.
+_TASKS = {"classify": ("multiclass", "binary"), "regress": ("regression",)}
+_KINDS = {"classify": "classification", "regress": "regression"}
 
 
 class _Address(NamedTuple):
@@ -96,7 +103,6 @@ class TfServing(Dialect):
         UnknownModel: 404,
         BodyTooLarge: 413,
         Overloaded: 429,
-        NotServed: 501,
         NotReady: 503,
         DeadlineExceeded: 504,
         ModelServerError: 500,
@@ -117,13 +123,13 @@ class TfServing(Dialect):
         address = _parse_address(call.method, path)
         if address.verb == "status":
             return self._status(address)
-        if address.verb == "regress":
-            raise NotServed("Regress is not served here; use :predict.")
         body = await call.body() if address.verb != "metadata" else b""
         model = call.model = self._find(address)
         if address.verb == "metadata":
             return Reply(orjson.dumps(_metadata(model)))
-        return await (self._predict if address.verb == "predict" else self._classify)(call, model, body)
+        if address.verb == "predict":
+            return await self._predict(call, model, body)
+        return await self._answer_examples(call, model, body, address.verb)
 
     def _find(self, address: _Address) -> ServedModel:
         try:
@@ -134,36 +140,37 @@ class TfServing(Dialect):
 
     async def _predict(self, call: Call, model: ServedModel, body: bytes) -> Reply:
         request = _request(body)
-        if ("instances" in request) == ("inputs" in request):
-            both = "Request has both 'inputs' and 'instances'; send one" if "inputs" in request else None
-            raise BadRequest(both or "Missing 'inputs' or 'instances' key")
-        spec = model.contract.input
-        if "instances" in request:
-            value, key = _rows(request["instances"], spec), b"predictions"
+        value, key = _value(request)
+        contract = model.contract
+        if contract.columns:
+            if b'"b64"' in body:
+                value = _decoded(value)
+            batch, single = read_table(value, contract, body, columnar=key == b"outputs")
         else:
-            value, key = request["inputs"], b"outputs"
-            if isinstance(value, dict):
-                value = _named(value, spec)
-        refuse_booleans(body, value, spec)
-        batch, single = as_batch(to_array(value, spec), model.contract)
+            value = _tensors(value, contract.input, key)
+            refuse_booleans(body, value, contract.input)
+            batch, single = as_batch(to_array(value, contract.input), contract)
         answer = await self.predict(call, model, batch)
         return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
 
-    async def _classify(self, call: Call, model: ServedModel, body: bytes) -> Reply:
-        examples = _request(body).get("examples")
-        spec, labels = model.contract.input, model.contract.labels
-        if not isinstance(examples, list) or not examples or not all(isinstance(item, dict) for item in examples):
-            raise BadRequest("Missing 'examples' key: a list of objects, feature name to value or list of values")
-        value = [_named(example, spec) for example in examples]
-        refuse_booleans(body, value, spec)
-        rows = to_array(value, spec)
-        if spec.sample_size is not None and rows.size == len(rows) * spec.sample_size:
-            rows = rows.reshape(len(rows), *(size or 0 for size in spec.sample_shape))  # an Example's features are flat
+    async def _answer_examples(self, call: Call, model: ServedModel, body: bytes, verb: str) -> Reply:
+        contract = model.contract
+        if contract.task not in _TASKS[verb]:
+            other = next(other for other, tasks in _TASKS.items() if contract.task in tasks)
+            raise BadRequest(
+                f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
+                f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
+            )
+        rows = _examples(_request(body), contract, body)
         answer = await self.predict(call, model, rows)
-        scores = answer.outputs.reshape(len(rows), -1)
-        if len(labels) != scores.shape[1]:
-            raise BadRequest(f"Model {model.name} has no labels to classify with; use :predict.")
-        results = [[[label, score] for label, score in zip(labels, row, strict=True)] for row in scores.tolist()]
+        scores = answer.outputs
+        if verb == "regress":
+            return Reply(b'{"results":%b}' % _encode(scores[:, 0]))
+        if contract.task == "binary":
+            scores = np.concatenate([1.0 - scores, scores], axis=1)
+        results = [
+            [[label, score] for label, score in zip(contract.labels, row, strict=True)] for row in scores.tolist()
+        ]
         return Reply(json.dumps({"results": results}).encode())
 
     def _status(self, address: _Address) -> Reply:
@@ -200,15 +207,65 @@ def _request(body: bytes) -> dict[str, Any]:
     return request
 
 
-def _rows(instances: Any, spec: TensorSpec) -> Any:
-    """Reads the row format: a list of tensors, or a list of objects that name the one input."""
-    if not isinstance(instances, list) or not instances:
+def _value(request: dict[str, Any]) -> tuple[Any, bytes]:
+    """Returns what is asked about, and the key of the answer: the row format has another one than the column format."""
+    if ("instances" in request) == ("inputs" in request):
+        both = "Request has both 'inputs' and 'instances'; send one" if "inputs" in request else None
+        raise BadRequest(both or "Missing 'inputs' or 'instances' key")
+    if "inputs" in request:
+        return request["inputs"], b"outputs"
+    instances = request["instances"]
+    if not isinstance(instances, list | dict) or not instances:
         raise BadRequest("'instances' must be a list of one or more samples")
-    if isinstance(instances[0], dict):
-        if not all(isinstance(item, dict) for item in instances):
+    return instances, b"predictions"
+
+
+def _tensors(value: Any, spec: TensorSpec, key: bytes) -> Any:
+    """Takes the tensors out of objects that name the one input."""
+    if key == b"outputs":
+        return _named(value, spec) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        raise BadRequest("'instances' must be a list of one or more samples")
+    if isinstance(value[0], dict):
+        if not all(isinstance(item, dict) for item in value):
             raise BadRequest("'instances' must be all tensors or all objects")
-        return [_named(item, spec) for item in instances]
-    return instances
+        return [_named(item, spec) for item in value]
+    return value
+
+
+def _examples(request: dict[str, Any], contract: Contract, body: bytes) -> Array:
+    """Reads the examples of :classify and :regress; `context` holds features that all of them share."""
+    examples, context, spec = request.get("examples"), request.get("context", {}), contract.input
+    if not isinstance(examples, list) or not examples or not all(isinstance(item, dict) for item in examples):
+        raise BadRequest("Missing 'examples' key: a list of objects, feature name to value or list of values")
+    if not isinstance(context, dict):
+        raise BadRequest("'context' must be an object, feature name to value or list of values")
+    value: list[Any] = [context | example for example in examples] if context else examples
+    if contract.columns:
+        return read_table(_decoded(value) if b'"b64"' in body else value, contract, body)[0]
+    value = [_named(example, spec) for example in value]
+    refuse_booleans(body, value, spec)
+    rows = to_array(value, spec)
+    if spec.sample_size is not None and rows.size == len(rows) * spec.sample_size:
+        rows = rows.reshape(len(rows), *(size or 0 for size in spec.sample_shape))  # an Example's features are flat
+    return rows
+
+
+def _decoded(value: Any, levels: int = 4) -> Any:
+    """Replaces every `{"b64": text}`, this dialect's other form of a string, by the string.
+
+    `levels` is how deep a table's cells may lie: in a list of rows, by name, as a feature's list.
+    """
+    if levels == 0 or not isinstance(value, list | dict):
+        return value
+    if isinstance(value, list):
+        return [_decoded(item, levels - 1) for item in value]
+    if value.keys() == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise BadInput(f"'b64' must be UTF-8 text in base64, got {json.dumps(value['b64'])[:256]}.") from None
+    return {name: _decoded(item, levels - 1) for name, item in value.items()}
 
 
 def _named(value: dict[str, Any], spec: TensorSpec) -> Any:

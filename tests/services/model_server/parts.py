@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from services.model_server.settings import Ref, Settings
 LABELS = ("zero", "one", "two")
 
 
-def affine_graph(shape: tuple[int | None, ...], classes: int, seed: int, activation: str) -> onnx.ModelProto:
+def affine_graph(
+    shape: tuple[int | None, ...], classes: int, seed: int, activation: str, output: str = "probabilities"
+) -> onnx.ModelProto:
     """Flatten, one Gemm with random weights, an activation: (N, *shape) to (N, classes)."""
     random = np.random.default_rng(seed)
     size = int(np.prod([n or 1 for n in shape]))
@@ -37,16 +39,73 @@ def affine_graph(shape: tuple[int | None, ...], classes: int, seed: int, activat
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["scores"]),
-        helper.make_node(activation, ["scores"], ["probabilities"]),
+        helper.make_node(activation, ["scores"], [output]),
     ]
     graph = helper.make_graph(
         nodes,
         "affine",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", *shape])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", classes])],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def table_graph(
+    columns: Sequence[Mapping[str, Any]], outputs: int, activation: str, output: str = "probabilities", seed: int = 0
+) -> onnx.ModelProto:
+    """A table as training packs it: words to codes and texts to numbers inside, one Gemm, an activation.
+
+    Float rows if every column is of numbers, else texts. A missing number counts as 7, an unknown word has code -1, a
+    missing word 0, and the words 1, 2, …
+    """
+    random = np.random.default_rng(seed)
+    texts = any(column["type"] == "category" for column in columns)
+    constants = {
+        "weights": random.normal(0, 0.1, (len(columns), outputs)).astype(np.float32),
+        "bias": random.normal(0, 0.5, outputs).astype(np.float32),
+        "instead": np.array(7, dtype=np.float32),
+    }
+    nodes = []
+    for place, column in enumerate(columns):
+        constants[f"at{place}"] = np.array([place], dtype=np.int64)
+        nodes.append(helper.make_node("Gather", ["row", f"at{place}"], [f"cell{place}"], axis=1))
+        if column["type"] == "category":
+            nodes.append(
+                helper.make_node(
+                    "LabelEncoder",
+                    [f"cell{place}"],
+                    [f"number{place}"],
+                    domain="ai.onnx.ml",
+                    keys_strings=["", *column["words"]],
+                    values_floats=[float(code) for code in range(len(column["words"]) + 1)],
+                    default_float=-1.0,
+                )
+            )
+            continue
+        read = f"cell{place}"
+        if texts:
+            read = f"read{place}"
+            nodes.append(helper.make_node("Cast", [f"cell{place}"], [read], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("IsNaN", [read], [f"missing{place}"]))
+        nodes.append(helper.make_node("Where", [f"missing{place}", "instead", read], [f"number{place}"]))
+    nodes += [
+        helper.make_node("Concat", [f"number{place}" for place in range(len(columns))], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "weights", "bias"], ["scores"]),
+        helper.make_node(activation, ["scores"], [output]),
+    ]
+    kind = TensorProto.STRING if texts else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "table",
+        [helper.make_tensor_value_info("row", kind, ["N", len(columns)])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", outputs])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.checker.check_model(model)
     return model
 
@@ -81,19 +140,14 @@ def write_package(
     activation: str = "Softmax",
     graph: onnx.ModelProto | None = None,
     contract: Mapping[str, Any] | None = None,
+    golden: Mapping[str, Any] | None = None,
     golden_shift: float = 0.0,
     samples: int = 4,
 ) -> Path:
-    """Writes a package as the trainer does. `golden_shift` falsifies the stored outputs."""
+    """Writes a package as the trainer does. `golden_shift` falsifies the stored outputs, `golden` replaces arrays."""
     folder.mkdir(parents=True, exist_ok=True)
     model = graph or affine_graph(shape, len(labels), seed, activation)
     onnx.save(model, folder / "model.onnx")
-    inputs = np.random.default_rng(1).uniform(0, 16, (samples, *shape)).astype(np.float32)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {"image": inputs})[0]
-    np.savez(
-        folder / "golden.npz", inputs=inputs, outputs=outputs + np.float32(golden_shift), labels=outputs.argmax(axis=1)
-    )
     facts: dict[str, Any] = {
         "format": 1,
         "name": name,
@@ -104,12 +158,74 @@ def write_package(
         "metrics": {"test_accuracy": 0.9},
         "source": {"study": name, "trial": seed, "attempt": 1, "epoch": 3, "run_id": f"run{seed}"},
         "dataset": {"name": "made-up", "sha256": "0" * 64},
-    }
-    (folder / "contract.json").write_text(json.dumps(facts | dict(contract or {})))
+    } | dict(contract or {})
+    arrays = dict(golden or {})
+    inputs = arrays.get("inputs", np.random.default_rng(1).uniform(0, 16, (samples, *shape)).astype(np.float32))
+    outputs = expected(folder, inputs)
+    classes = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] >= 0.5).astype(np.int64)
+    truth = {"targets": outputs[:, 0] + 1} if facts["task"] == "regression" else {"labels": classes}
+    np.savez(
+        folder / "golden.npz",
+        **{"inputs": inputs, "outputs": outputs + np.float32(golden_shift), **truth, **arrays},
+    )
+    (folder / "contract.json").write_text(json.dumps(facts))
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "model.keras").write_bytes(b"not read by the server")
     seal(folder)
     return folder
+
+
+NUMBERS: tuple[dict[str, Any], ...] = (
+    {"name": "age", "type": "number"},
+    {"name": "bmi", "type": "number"},
+    {"name": "s1", "type": "number"},
+)
+WORDS: tuple[dict[str, Any], ...] = (
+    {"name": "age", "type": "number"},
+    {"name": "city", "type": "category", "words": ["Oslo", "Rome", "São Paulo"]},
+    {"name": "income", "type": "number"},
+    {"name": "size", "type": "category", "words": ["1", "2", "x,y"]},
+)
+NUMBER_ROWS = np.array([[39, 21.5, 0.1], [61, np.nan, -0.2], [20, 30.25, 4]], dtype=np.float32)
+WORD_ROWS = np.array(
+    [
+        ["39", "Oslo", "1200.5", "1"],
+        ["61", "Rome", "nan", ""],
+        ["20", "", "0", "x,y"],
+        ["nan", "São Paulo", "7", "2"],
+    ]
+)
+TASKS = {
+    "multiclass": ("probabilities", "Softmax", ("low", "middle", "high")),
+    "binary": ("probability", "Sigmoid", ("no", "yes")),
+    "regression": ("prediction", "Identity", ()),
+}
+
+
+def write_kind(folder: Path, kind: str, **changes: Any) -> Path:
+    """Writes a package of a task and a form of input: `binary grey`, `regression words`, …
+
+    Forms: `grey` (3, 2) and `colour` (3, 2, 3) images, `numbers` and `words`, the tables above.
+    """
+    task, form = kind.split()
+    output, activation, labels = TASKS[task]
+    outputs = max(1, len(labels)) if task == "multiclass" else 1
+    facts: dict[str, Any] = {
+        "task": task,
+        "labels": labels,
+        "target": "progress",
+        "output": {"name": output, "dtype": "float32", "shape": [None, outputs]},
+    }
+    if form in ("grey", "colour"):
+        shape = (3, 2) if form == "grey" else (3, 2, 3)
+        graph = affine_graph(shape, outputs, 3, activation, output)
+        facts["input"] = {"name": "image", "dtype": "float32", "shape": [None, *shape], "range": [0.0, 16.0]}
+        return write_package(folder, **{"graph": graph, "shape": shape, "contract": facts, **changes})
+    columns, rows, dtype = (NUMBERS, NUMBER_ROWS, "float32") if form == "numbers" else (WORDS, WORD_ROWS, "string")
+    facts["columns"] = columns
+    facts["input"] = {"name": "row", "dtype": dtype, "shape": [None, len(columns)], "range": None}
+    graph = table_graph(columns, outputs, activation, output)
+    return write_package(folder, **{"graph": graph, "golden": {"inputs": rows}, "contract": facts, **changes})
 
 
 def seal(folder: Path) -> None:
@@ -239,7 +355,9 @@ def run(work: Awaitable[Any]) -> Any:
 
 
 def expected(folder: Path, rows: Any) -> NDArray[np.float32]:
-    """What the graph of a package answers when ONNX Runtime is asked directly."""
+    """What the graph of a package answers when ONNX Runtime is asked directly; rows of texts for a table of words."""
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    output: NDArray[np.float32] = session.run(None, {"image": np.asarray(rows, dtype=np.float32)})[0]
+    (tensor,) = session.get_inputs()
+    dtype = object if tensor.type == "tensor(string)" else np.float32
+    output: NDArray[np.float32] = session.run(None, {tensor.name: np.asarray(rows, dtype=dtype)})[0]
     return output

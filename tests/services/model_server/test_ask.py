@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -13,7 +15,7 @@ from services.model_server import ask
 from services.model_server.app import create_app
 from services.model_server.events import EventLog
 from services.model_server.settings import Settings
-from tests.services.model_server.parts import FolderStore, write_package
+from tests.services.model_server.parts import FolderStore, write_kind, write_package
 
 
 class Running:
@@ -146,6 +148,13 @@ def test_a_server_without_a_model_says_why_and_what_to_type(
     [
         ([[0, 8], [16, 4]], "  ▒▒\n██░░"),
         ([[[0], [16]], [[16], [0]]], "  ██\n██"),
+        ([[[0, 0, 0], [16, 16, 16]], [[0, 16, 0], [0, 0, 16]]], "  ██\n▒▒"),
+        ([[[16, 16, 16, 0], [16, 0, 0, 9]]], "██░░"),
+        ([[99, -99]], "██"),
+        ([[1, 2], [3]], ""),
+        ([[[1, 2], [3, 4]]], ""),
+        ([[None, 1]], ""),
+        ([["a", "b"]], ""),
         ([1, 2, 3], ""),
         ([[[1, 2, 3]]], ""),
         (3, ""),
@@ -157,6 +166,87 @@ def test_only_what_has_rows_and_columns_is_drawn(values: object, drawn: str) -> 
 
 def test_a_sample_of_one_value_everywhere_is_drawn_without_a_range() -> None:
     assert ask.picture([[5, 5]], None) == ""
+
+
+def test_a_picture_that_is_too_wide_is_drawn_smaller() -> None:
+    lines = ask.picture([[16] * 200] * 100, (0, 16)).splitlines()
+    assert (len(lines), len(lines[0])) == (25, 100)
+
+
+def test_a_colour_picture_is_painted_where_a_terminal_shows_colours() -> None:
+    image = [[[0, 8, 16], [16, 16, 16]]]
+    painted = "\x1b[48;2;0;128;255m  \x1b[48;2;255;255;255m  \x1b[0m"
+    assert ask.picture(image, (0, 16), colours=True) == painted
+    assert "\x1b" not in ask.picture(image, (0, 16))
+    assert "\x1b" not in ask.picture([[0, 16]], (0, 16), colours=True)
+
+
+def test_a_row_is_shown_by_column_name_and_a_wide_one_is_cut() -> None:
+    columns = [{"name": name} for name in ("age", "the name of the second column here", "note")]
+    assert ask.table([39, None, "a\tb" * 50], columns) == [
+        "age                            39",
+        "the name of the second column  missing",
+        "note                           " + repr(("a\tb" * 50)[:60]),
+    ]
+    many = ask.table(list(range(50)), [{"name": f"c{index}"} for index in range(50)])
+    assert many[39:] == ["c39         39", "… and 10 more columns"]
+
+
+def test_a_probability_of_one_half_is_an_answer_for_the_second_label() -> None:
+    assert ask.top([0.5], ["no", "yes"]) == [("yes", 0.5), ("no", 0.5)]
+
+
+KINDS = {
+    "multiclass grey": ("true label", "right", "██", '"instances": [[['),
+    "multiclass colour": ("true label", "right", "▓▓▒▒", '"instances": [[[['),
+    "binary words": ("true label  yes", "age         39", "city        Oslo", '{"age": 39, "city": "Oslo"'),
+    "binary numbers": ("true label  yes", "age         39", "bmi         21.5", '{"age": 39.0, "bmi": 21.5'),
+    "regression numbers": ("true value ", "(progress)", "answer ", "off by 1", "s1          0.1"),
+    "regression words": ("true value ", "(progress)", "off by 1", "size        1"),
+    "regression colour": ("true value ", "(progress)", "off by 1", "▓▓▒▒"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_shown_with_its_truth_and_the_call_by_hand_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    import shlex
+    import urllib.request
+
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_kind(tmp_path / "v1", kind), "m", "1")
+    server = Running(store)
+    try:
+        assert ask.main(["--url", server.wait_ready()]) == 0
+        text = capsys.readouterr().out
+        for part in KINDS[kind]:
+            assert part in text
+        assert ("right" in text or "wrong" in text) == ("regression" not in kind)
+        _, _, url, _, body = shlex.split(text.splitlines()[-1])
+        with urllib.request.urlopen(url, body.encode()) as response:
+            assert b"predictions" in response.read()
+    finally:
+        server.stop()
+
+
+def test_a_missing_cell_and_an_apostrophe_survive_the_call_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shlex
+
+    rows = np.array([["nan", "Xi'an", "1", "2"]])
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_kind(tmp_path / "v1", "binary words", golden={"inputs": rows}), "m", "1")
+    server = Running(store)
+    try:
+        assert ask.main(["--url", server.wait_ready()]) == 0
+        text = capsys.readouterr().out
+    finally:
+        server.stop()
+    assert "age         missing" in text
+    body = json.loads(shlex.split(text.splitlines()[-1])[-1])
+    assert body == {"instances": [{"age": None, "city": "Xi'an", "income": 1, "size": "2"}]}
 
 
 def test_the_top_answers_are_the_largest() -> None:

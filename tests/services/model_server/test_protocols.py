@@ -105,7 +105,7 @@ def test_tf_serving_answers_a_single_sample_in_kind(store: FolderStore, tmp_path
         ("POST", "/v1/foo", {}, 400, "Malformed request: POST /v1/foo"),
         ("GET", TFS, None, 400, "Malformed request: GET"),
         ("POST", "/v1/models/tiny", {}, 400, "Malformed request: POST"),
-        ("POST", "/v1/models/tiny:regress", {}, 501, ":predict"),
+        ("POST", "/v1/models/tiny:regress", {}, 400, ":predict"),
         ("GET", "/v1/models", None, 400, "Missing model name in request."),
         ("GET", "/v1/models/none", None, 404, "Could not find any versions of model none"),
         ("GET", "/v1/models/tiny/versions/7", None, 404, "Could not find version 7 of model tiny"),
