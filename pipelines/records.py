@@ -101,6 +101,42 @@ class CheckpointWritten(Event):
 
 
 @dataclass(frozen=True)
+class PictureDrawn(Event):
+    """A picture of `epoch` is on disk, one of the series `key`, which people leaf through epoch by epoch."""
+
+    epoch: int
+    key: str
+    path: str
+
+
+@dataclass(frozen=True)
+class FileWritten(Event):
+    """A file that belongs to the run is complete on disk; `folder` is where it goes among the artifacts."""
+
+    path: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class CallbackActed(Event):
+    """A callback did something to the training.
+
+    Attributes:
+        epoch: The epoch in which it acted, from 0.
+        callback: Its label in the recipe.
+        action: What it did, in one word: `stopped`, `learning_rate`, `saved`, `restored`, ...
+        text: The same, for a person: `halved the learning rate to 0.0005`.
+        value: The number that belongs to it, where there is one.
+    """
+
+    epoch: int
+    callback: str
+    action: str
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
 class Ended(Event):
     """The attempt is over, for the reason that `error` gives or, where it is None, in good order.
 
@@ -140,8 +176,34 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
+class TrialPicture:
+    """One picture of a trial: the model as it was at the end of `epoch`. `path` is absolute."""
+
+    epoch: int
+    path: str
+
+
+@dataclass(frozen=True)
+class CallbackAct:
+    """Something that a callback did in a trial; see `CallbackActed`, whose fields it has."""
+
+    epoch: int
+    callback: str
+    action: str
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
 class TrialHistory:
-    """One trial as a report shows it. `curves` maps a metric to its (epoch, value) points in order of epochs."""
+    """One trial as a report shows it.
+
+    Attributes:
+        curves: For each metric its (epoch, value) points in order of epochs.
+        pictures: For each series, such as `decision_surface`, the picture of the best epoch or of the nearest that was
+            drawn; the last one where no epoch is the best.
+        acts: What callbacks did in its last attempt, in order.
+    """
 
     number: int
     attempt: int
@@ -153,6 +215,8 @@ class TrialHistory:
     seconds: float | None = None
     run_id: str | None = None
     reason: str | None = None
+    pictures: Mapping[str, TrialPicture] = field(default_factory=dict)
+    acts: tuple[CallbackAct, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from typing import Any
 
 from pipelines.records import TrialHistory, TrialState
 from pipelines.report.figures import ACCENT, GREY, HOVER, PALE, TINT, WARN, Axis, axis_for, blank_figure, count_axis
-from pipelines.report.summary import Summary, is_number, sample, thin
+from pipelines.report.summary import Summary, is_aside, is_number, sample, thin
 
 MOST_POINTS = 24_000  # of one metric's curves: what a phone still draws without a pause
 MOST_POINTS_EMBEDDED = 240_000  # of all metrics' curves together, so that the page stays under 10 MB
+MOST_POINTS_ASIDE = 80_000  # of metrics that look into a model, as far as there is room once the others are drawn
 MOST_CURVES = 1_000
+MOST_METRICS, MOST_ASIDE = 20, 60
+FEWEST_POINTS = 12  # of one trial's curve
 LARGEST = 1e37  # points travel as float32
 
 
@@ -25,16 +28,35 @@ class Curves:
     drawn: int
     of: int
     most_points: int | None
+    points: int
 
 
-def curves_figure(summary: Summary, metric: str) -> Curves:
-    """All trials' curves of `metric` over epochs: pruned dashed and grey, complete in a tint, the best on top."""
+def all_curves(summary: Summary) -> tuple[dict[str, Curves], list[str]]:
+    """The curves of every metric that the page has room for, the objective first, and the metrics that are left out.
+
+    Metrics with a `/` in their names take none of the others' room: they come in order, as far as what is left lasts.
+    """
+    plain = [metric for metric in summary.metrics if not is_aside(metric) or metric == summary.history.metric]
+    aside = [metric for metric in summary.metrics if metric not in plain]
+    budget = min(MOST_POINTS, MOST_POINTS_EMBEDDED // max(1, len(plain)))
+    drawn = {metric: curves_figure(summary, metric, budget) for metric in plain[:MOST_METRICS]}
+    left = min(MOST_POINTS_ASIDE, MOST_POINTS_EMBEDDED - sum(curves.points for curves in drawn.values()))
+    most = min(len(aside), MOST_ASIDE, left // (FEWEST_POINTS * max(1, min(MOST_CURVES, len(summary.history.trials)))))
+    for metric in aside[: max(0, most)]:
+        drawn[metric] = curves_figure(summary, metric, min(budget, left // most))
+    return drawn, [metric for metric in summary.metrics if metric not in drawn]
+
+
+def curves_figure(summary: Summary, metric: str, budget: int) -> Curves:
+    """All trials' curves of `metric` over epochs: pruned dashed and grey, complete in a tint, the best on top.
+
+    They are thinned to about `budget` points in all; the best trial's is whole.
+    """
     import plotly.graph_objects as go
 
     having = sorted((t for t in summary.history.trials if t.curves.get(metric)), key=summary.merit)
     trials = sample(having, MOST_CURVES)
-    budget = min(MOST_POINTS, MOST_POINTS_EMBEDDED // max(1, len(summary.metrics)))
-    most = max(12, budget // max(1, len(trials)))
+    most = max(FEWEST_POINTS, budget // max(1, len(trials)))
     thinned = any(len(trial.curves[metric]) > most for trial in trials)
     points = {trial.number: thin(trial.curves[metric], most, trial.best_epoch) for trial in trials}
     best = summary.best if summary.best in trials else None
@@ -73,7 +95,8 @@ def curves_figure(summary: Summary, metric: str) -> Curves:
             hovertemplate=f"{HOVER}best epoch %{{x}}: %{{y:.5~g}}<extra></extra>",
         )
     figure.update_layout(xaxis=count_axis("epoch, counted from 0", last), yaxis=axis.layout(metric))
-    return Curves(figure, axis, len(trials), len(having), most if thinned else None)
+    count = sum(map(len, points.values()))
+    return Curves(figure, axis, len(trials), len(having), most if thinned else None, count)
 
 
 def _add_curves(

@@ -49,6 +49,29 @@ h3 .note { font-weight: 400; }
 .slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 26px 22px;
   margin-top: 18px; }
 .slices > figure { margin: 0; min-width: 0; }
+.surfaces { display: grid; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 18px 14px; padding: 14px;
+  max-height: 860px; }
+.surfaces figure { margin: 0; min-width: 0; }
+.surfaces button { all: unset; display: block; cursor: zoom-in; border: 1px solid var(--line); border-radius: 8px;
+  overflow: hidden; background: #fff; }
+.surfaces button:focus-visible { outline: 2px solid var(--accent); }
+.surfaces img, dialog img { display: block; width: 100%; height: auto; }
+.surfaces figcaption { margin-top: 5px; font-size: 0.82rem; line-height: 1.35; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; }
+.surfaces figcaption b, dialog b { color: var(--ink); }
+.surfaces small, dialog small { display: block; font-size: inherit; }
+.surfaces i, dialog i { font-style: normal; font-size: 0.76rem; padding: 0 6px; border-radius: 8px;
+  border: 1px solid var(--grey); }
+.surfaces .best, dialog .best { display: inline; color: var(--accent); border-color: var(--accent); }
+.surfaces .failed, dialog .failed { color: var(--warn); }
+.surfaces .pruned button { border-style: dashed; } .surfaces .pruned img, .surfaces .failed img { opacity: 0.72; }
+dialog { border: 0; border-radius: 12px; padding: 16px; color: var(--muted); background: var(--paper); font: inherit;
+  width: min(92vw, 78vh, 660px); cursor: zoom-out; }
+dialog::backdrop { background: rgba(10, 16, 22, 0.62); } dialog figure { margin: 0; }
+dialog img { border-radius: 8px; } dialog small { display: inline; } dialog small::before { content: ' \\00b7  '; }
+.acts { min-width: 100%; } .acts th, .acts td { padding: 7px 14px; } .acts th { font-weight: 600; white-space: nowrap; }
+.acts td:nth-child(-n+5) { white-space: nowrap; } .acts td:last-child { color: var(--muted); min-width: 20em; }
+.acts tbody tr:last-child td { border-bottom: 0; }
 .best { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 8px 44px; }
 table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 14px 6px 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -79,9 +102,11 @@ select:focus-visible, input:focus-visible { outline: 2px solid var(--accent); }
 .failure { color: var(--warn); }
 footer { margin-top: 56px; color: var(--muted); font-size: 0.85rem; }
 @media (max-width: 600px) { main { padding: 28px 16px 48px; } h1 { font-size: 1.7rem; } section { margin-top: 40px; }
-  .tiles div { flex-basis: 40%; padding: 11px 13px 10px; } .tiles dd { font-size: 1.2rem; } }
+  .tiles div { flex-basis: 40%; padding: 11px 13px 10px; } .tiles dd { font-size: 1.2rem; }
+  .surfaces { grid-template-columns: repeat(2, 1fr); padding: 10px; gap: 14px 10px; } }
 @media print { main { max-width: none; padding: 0; } .controls { display: none; } .scroll { max-height: none;
   overflow: visible; border: 0; } .trials { font-size: 0.68rem; } .trials th { position: static; }
+  .surfaces { grid-template-columns: repeat(6, 1fr); } .surfaces button { print-color-adjust: exact; }
   .trials th, .trials td { white-space: normal; padding: 3px 5px; overflow-wrap: anywhere; }
   .trials th:last-child, .trials td:last-child { display: none; } .trials th button { padding: 0; }
   figure, .tiles, .reasons li, tr { break-inside: avoid; } h2 { break-after: avoid; } }

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from pipelines.records import StudyHistory, TrialHistory, TrialState
+from pipelines.tasks import SCORES
 
 HIGHEST = 1e300  # stores keep an infinity as the largest double; beyond this a number is not meant as one
 
@@ -18,6 +19,11 @@ HIGHEST = 1e300  # stores keep an infinity as the largest double; beyond this a 
 def is_number(value: object) -> bool:
     """Whether `value` is a number that can be drawn and compared; a bool is a choice and not a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < HIGHEST
+
+
+def is_aside(metric: str) -> bool:
+    """Whether a metric is for those who look closer, as `diagnostics/hidden_1/mean` is."""
+    return "/" in metric
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,17 @@ class Summary:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Every metric that has a curve: the objective first, then in the order they were logged."""
+        """Every metric that has a curve: the objective first, then in the order they were logged, those aside last."""
         names = dict.fromkeys(name for trial in self.history.trials for name, points in trial.curves.items() if points)
-        return sorted(names, key=lambda name: (name != self.history.metric, name == "learning_rate"))
+        return sorted(names, key=lambda name: (name != self.history.metric, is_aside(name), name == "learning_rate"))
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """What the served model reached on the sealed test part, by name, what people look at first coming first."""
+        champion = self.history.champion or {}
+        found = {name: value for name, value in champion.items() if name.startswith("test_") and is_number(value)}
+        order = max(SCORES.values(), key=lambda names: (set(names) <= found.keys(), len(found.keys() & set(names))))
+        return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
     def run_address(self, trial: TrialHistory) -> str | None:
         """Where the trial's run is, if one of the links shows where the experiment is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from html import escape
 
@@ -70,13 +70,6 @@ def link(address: str, text: str) -> str:
     if colon and scheme.lower() not in {"http", "https"}:
         return f"{escape(text)}: {escape(address)}"
     return f'<a href="{escape(address)}" rel="noopener noreferrer">{escape(text)}</a>'
-
-
-def metrics_rows(metrics: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """The numbers among `metrics` whose name starts with `prefix`, as names and text."""
-    return [
-        (name, number_text(value)) for name, value in metrics.items() if name.startswith(prefix) and is_number(value)
-    ]
 
 
 def _head(short: str, path: str | None = None) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.entries import Logged, PictureKept, RunBegun
 
 
 class Unavailable(Exception):
@@ -20,6 +20,7 @@ class Refused(Exception):
 class Tracker(ABC):
     """Called by the sender, from several threads at once, but for one run from one thread at a time.
 
+    The exception is `keep_picture`, of which several may be under way for one run, though never beside other calls.
     Every method raises `Unavailable` or `Refused`, and nothing else.
     """
 
@@ -45,6 +46,10 @@ class Tracker(ABC):
     @abstractmethod
     def keep(self, run_id: str, path: Path, folder: str) -> None:
         """Takes a file; one of the same name in the same folder is replaced."""
+
+    @abstractmethod
+    def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+        """Takes the picture of a step; the same entry again replaces what it gave before."""
 
     @abstractmethod
     def end(self, run_id: str, status: str, time_ms: int) -> None:

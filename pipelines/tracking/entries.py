@@ -1,4 +1,4 @@
-"""What the journal holds: four kinds of entries, each about one run, in the order in which things happened.
+"""What the journal holds: a few kinds of entries, each about one run, in the order in which things happened.
 
 A run is called by a name of our own (`uid`) that exists before any server was asked; the sender learns the server's id.
 """
@@ -49,6 +49,21 @@ class FileKept:
 
 
 @dataclass(frozen=True)
+class PictureKept:
+    """A picture of `step`, one of the run's series `key`, which people leaf through step by step.
+
+    `path` is relative to the journal's folder. A journal written before there were such series holds none.
+    """
+
+    kind: ClassVar[str] = "picture"
+    uid: str
+    time_ms: int
+    path: str
+    key: str
+    step: int
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The run is over, with MLflow's word for how: FINISHED, FAILED or KILLED. A run may be begun again later."""
 
@@ -58,13 +73,18 @@ class RunEnded:
     status: str
 
 
-Entry = RunBegun | Logged | FileKept | RunEnded
-_KINDS: dict[str, type[Entry]] = {entry.kind: entry for entry in (RunBegun, Logged, FileKept, RunEnded)}
+Entry = RunBegun | Logged | FileKept | PictureKept | RunEnded
+_KINDS: dict[str, type[Entry]] = {entry.kind: entry for entry in (RunBegun, Logged, FileKept, PictureKept, RunEnded)}
 
 
 def to_line(entry: Entry) -> bytes:
     """One line of JSON, ended by a newline. Infinity and NaN stand as Python's `json` writes them."""
     return json.dumps({"kind": entry.kind, **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+
+
+def starts_line_of(kind: str) -> bytes:
+    """What every line of that kind starts with, for a reader who wants to pass over all others."""
+    return json.dumps({"kind": kind}, separators=(",", ":")).encode()[:-1] + b","
 
 
 def from_line(line: bytes) -> Entry:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipelines.errors import HomeError
-from pipelines.tracking.entries import Entry, from_line, to_line
+from pipelines.tracking.entries import Entry, PictureKept, from_line, starts_line_of, to_line
 
 
 class Journal:
@@ -85,6 +85,25 @@ def read_lines(path: Path, offset: int = 0, limit: int | None = None) -> tuple[l
             entries.append(from_line(line))
             offset += len(line)
     return entries, offset
+
+
+def read_pictures(path: Path, offset: int, end: int, limit: int) -> tuple[list[PictureKept], int]:
+    """The pictures among the entries from `offset` up to `end` bytes, at most `limit`, and the offset behind them."""
+    pictures: list[PictureKept] = []
+    if offset >= end:
+        return pictures, offset
+    mark = starts_line_of(PictureKept.kind)
+    with path.open("rb") as handle:
+        handle.seek(offset)
+        for line in handle:
+            if offset >= end or len(pictures) >= limit:
+                break
+            if line.startswith(mark):
+                entry = from_line(line)
+                assert isinstance(entry, PictureKept)
+                pictures.append(entry)
+            offset += len(line)
+    return pictures, offset
 
 
 def read_all(path: Path) -> Iterator[Entry]:

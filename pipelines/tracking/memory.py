@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.tracking.base import Refused, Tracker
-from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.entries import Logged, PictureKept, RunBegun
 
 
 @dataclass
@@ -24,6 +24,8 @@ class MemoryRun:
     params: dict[str, str] = field(default_factory=dict)
     points: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    pictures: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    """By series, step and time."""
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
         """(step, value) in order of steps."""
@@ -70,6 +72,12 @@ class MemoryTracker(Tracker):
         if not path.is_file():
             raise Refused(f"{path} is gone")
         self._run(run_id).files[f"{folder}/{path.name}".lstrip("/")] = path.read_bytes()
+
+    def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+        """Reads the file."""
+        if not path.is_file():
+            raise Refused(f"{path} is gone")
+        self._run(run_id).pictures[(entry.key, entry.step, entry.time_ms)] = path.read_bytes()
 
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Sets the status."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.base import Refused, Tracker
-from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.entries import Logged, PictureKept, RunBegun
 from pipelines.tracking.mlflow_client import connect, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 UID_TAG = "regatta.uid"
+_PICTURES_TAG = "mlflow.loggedImages"
+_PICTURES_FOLDER = "images"
+_SMALL_PX = 256
+"""The longer side of a picture's small form, as MLflow makes it; its page shows that one until somebody clicks."""
 
 
 class MlflowTracker(Tracker):
@@ -24,7 +32,9 @@ class MlflowTracker(Tracker):
         self.uri = uri
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
+        self._pictured: set[str] = set()
         self._lock = threading.Lock()
+        self._picturing = threading.Lock()
 
     @property
     def client(self) -> MlflowClient:
@@ -101,10 +111,53 @@ class MlflowTracker(Tracker):
         with mlflow_errors():
             self.client.log_artifact(run_id, str(path), folder or None)
 
+    def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+        """Uploads the picture as MLflow's own `log_image` would, but under a name that follows from the entry."""
+        name = _picture_name(entry)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise Refused(f"{path} is gone") from None
+        small = _small_form(content, path)
+        client = self.client
+        with mlflow_errors(), TemporaryDirectory(prefix="regatta-picture-") as folder:
+            with self._picturing:  # MLflow refuses a tag that two requests set for the first time at once
+                if run_id not in self._pictured:
+                    client.set_tag(run_id, _PICTURES_TAG, "True")  # its page looks for pictures only where this is
+                    self._pictured.add(run_id)
+            for file, data in ((f"{name}.png", content), (f"{name}+compressed.webp", small)):
+                (Path(folder) / file).write_bytes(data)
+                client.log_artifact(run_id, str(Path(folder) / file), _PICTURES_FOLDER)
+
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Closes the run."""
         with mlflow_errors():
             self.client.set_terminated(run_id, status, time_ms)
+
+
+def _picture_name(entry: PictureKept) -> str:
+    """The name by which MLflow's page knows a picture's series, step and time; the same for the same entry."""
+    if not re.fullmatch(r"[\w\-./ ]+", entry.key, re.ASCII):
+        raise Refused(
+            f"'{entry.key}' cannot name a series of pictures in MLflow; letters, digits, spaces and '_-./' can"
+        )
+    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{entry.uid} {entry.key} {entry.step}")
+    return f"{entry.key.replace('/', '~')}+step+{entry.step}+timestamp+{entry.time_ms}+{unique}"
+
+
+def _small_form(content: bytes, path: Path) -> bytes:
+    """The picture as a WebP of some kilobytes."""
+    from PIL import Image, UnidentifiedImageError
+
+    small = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+            picture.thumbnail((_SMALL_PX, _SMALL_PX))
+            picture.save(small, "WEBP", quality=80, method=2)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise Refused(f"{path} is no picture: {problem}") from None
+    return small.getvalue()
 
 
 def _log(

@@ -31,10 +31,12 @@ def save_keras_model(
     input_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     requirements: Sequence[str],
+    columns: Mapping[str, bool] | None = None,
 ) -> None:
     """Writes an MLflow model of the Keras flavour, float32 in and out, without asking pip about anything.
 
-    Its signature names no tensor: MLflow would hand a named one to Keras in a dictionary, of which Keras warns.
+    Its signature names no tensor: MLflow would hand a named one to Keras in a dictionary, of which Keras warns. A model
+    of a table with words takes just that: `columns` says of each of its inputs whether it takes words.
     """
     import logging
 
@@ -44,8 +46,14 @@ def save_keras_model(
     from mlflow.types import Schema, TensorSpec
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    float32 = np.dtype("float32")
-    signature = ModelSignature(Schema([TensorSpec(float32, input_shape)]), Schema([TensorSpec(float32, output_shape)]))
+    float32, words = np.dtype("float32"), np.dtype("O")
+    inputs: list[Any] = [TensorSpec(float32, input_shape)]
+    if columns is not None:
+        inputs = [
+            TensorSpec(words, (-1,), name=name) if takes_words else TensorSpec(float32, (-1, 1), name=name)
+            for name, takes_words in columns.items()
+        ]
+    signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, output_shape)]))
     mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=list(requirements))
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.tracking.entries import FileKept, Logged, RunBegun, RunEnded
+from pipelines.tracking.entries import FileKept, Logged, PictureKept, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 
 
@@ -43,13 +43,19 @@ class Run:
 
     def keep(self, path: Path, folder: str = "") -> None:
         """Notes a file, which must stay where it is until it is delivered."""
-        relative = path.resolve().relative_to(self._journal.path.parent.resolve())
-        self._journal.append(FileKept(self.uid, str(relative), folder))
+        self._journal.append(FileKept(self.uid, self._below_journal(path), folder))
+
+    def keep_picture(self, path: Path, key: str, step: int) -> None:
+        """Notes the picture of a step in the series `key`; its file must stay where it is until it is delivered."""
+        self._journal.append(PictureKept(self.uid, _now_ms(), self._below_journal(path), key, step))
 
     def end(self, status: str) -> None:
         """Closes the run, and puts all of it on the disk."""
         self._journal.append(RunEnded(self.uid, _now_ms(), status))
         self._journal.sync()
+
+    def _below_journal(self, path: Path) -> str:
+        return str(path.resolve().relative_to(self._journal.path.parent.resolve()))
 
 
 def _now_ms() -> int:

@@ -4,6 +4,9 @@ How nothing is lost and nothing doubled: the sender takes a slice of the journal
 delivers it run by run, and only then notes it as delivered. After a failure or a crash the whole slice is delivered
 again, which a tracker takes as if it were once (`tracking/base.py`); only the making of a run must look first whether
 it was made.
+
+Pictures travel beside that, with an offset of their own: a batch of them goes whenever a slice has gone, and while
+entries gather for the next one, so that however many there are, metrics wait for a batch at most.
 """
 
 from __future__ import annotations
@@ -18,14 +21,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipelines.tracking.base import Refused, Tracker, Unavailable
-from pipelines.tracking.entries import Entry, FileKept, Logged, RunBegun, RunEnded
-from pipelines.tracking.journal import read_lines
+from pipelines.tracking.entries import Entry, FileKept, Logged, PictureKept, RunBegun, RunEnded
+from pipelines.tracking.journal import read_lines, read_pictures
 
 _SLICE = 2000
 _GATHER_S = 0.3
 """How long entries may gather before they are sent: an epoch of a small model is far shorter than a request."""
 _LONGEST_PAUSE_S = 5.0
 _CONNECTIONS = 4
+_PICTURES = 16
+"""Pictures in a batch: what these connections upload in less time than entries gather."""
 
 
 @dataclass
@@ -33,8 +38,9 @@ class Delivery:
     """How far one journal has come on one server; kept in a file, so that another process can go on.
 
     Attributes:
-        offset: Bytes of the journal that are delivered.
-        processed: Entries in those bytes, delivered or refused.
+        offset: Bytes of the journal whose entries are delivered, all but the pictures.
+        pictures_offset: Bytes of the journal whose pictures are delivered; never beyond `offset`.
+        processed: Entries that are delivered or refused.
         attempted: Bytes of the journal that may have been delivered without our knowing.
         runs: The server's run ids, by uid.
         experiments: The server's experiment ids, by name.
@@ -42,6 +48,7 @@ class Delivery:
     """
 
     offset: int = 0
+    pictures_offset: int = 0
     processed: int = 0
     attempted: int = 0
     runs: dict[str, str] = field(default_factory=dict)
@@ -151,11 +158,14 @@ class Sender:
             self._thread.join(30)
 
     def deliver(self) -> bool:
-        """Delivers one slice in the calling thread; False when there was nothing to deliver.
+        """Delivers one slice in the calling thread, or a batch of pictures; False when there was neither.
 
         Raises:
             Unavailable: The tracker cannot be reached; the slice stays undelivered.
         """
+        return self._deliver_slice() or self._deliver_pictures()
+
+    def _deliver_slice(self) -> bool:
         state = self._state
         entries, offset = read_lines(self._journal, state.offset, _SLICE)
         if not entries:
@@ -165,16 +175,45 @@ class Sender:
         self._save()
         runs: dict[str, list[Entry]] = {}
         for entry in entries:
-            runs.setdefault(entry.uid, []).append(entry)
+            if not isinstance(entry, PictureKept):
+                runs.setdefault(entry.uid, []).append(entry)
         self._refused_now = {}
         self._deliver_runs(runs, suspect)
         with self._changed:
-            for text, count in self._refused_now.items():  # only now: a slice that is tried again is refused again
-                state.refused[text] = state.refused.get(text, 0) + count
-            state.offset, state.processed = offset, state.processed + len(entries)
-            self._save()
-            self._changed.notify_all()
+            state.offset = offset
+            self._note_processed(sum(map(len, runs.values())))
         return True
+
+    def _deliver_pictures(self) -> bool:
+        """Delivers a batch of pictures whose runs are begun by now, some side by side; False when there was none."""
+        state = self._state
+        pictures, offset = read_pictures(self._journal, state.pictures_offset, state.offset, _PICTURES)
+        if pictures:
+            self._refused_now = {}
+            with ThreadPoolExecutor(_CONNECTIONS, "picture-connection") as pool:
+                tasks = [pool.submit(self._deliver_picture, entry) for entry in pictures]
+            for task in tasks:
+                task.result()
+        with self._changed:
+            state.pictures_offset = offset
+            if pictures:
+                self._note_processed(len(pictures))
+        return bool(pictures)
+
+    def _deliver_picture(self, entry: PictureKept) -> None:
+        try:
+            self._tracker.keep_picture(self._known(entry.uid), self._journal.parent / entry.path, entry)
+        except Refused as problem:
+            self._refuse(f"{entry.uid}: {problem}", 1)
+
+    def _note_processed(self, entries: int) -> None:
+        """Notes, with the lock held, that so many entries more are delivered or refused."""
+        state = self._state
+        for text, count in self._refused_now.items():  # only now: a slice that is tried again is refused again
+            state.refused[text] = state.refused.get(text, 0) + count
+        state.processed += entries
+        self._save()
+        self._changed.notify_all()
 
     def _run(self) -> None:
         pause = 0.2
@@ -183,8 +222,7 @@ class Sender:
                 if self.deliver():
                     self._reached = True
                     self._problem, pause = None, 0.2
-                    if not self._hurry:
-                        time.sleep(_GATHER_S)
+                    self._gather()
                 else:
                     self._news.wait(1.0)
                     self._news.clear()
@@ -198,6 +236,13 @@ class Sender:
                 self._problem = f"{type(problem).__name__}: {problem}"
                 time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _gather(self) -> None:
+        """Lets entries gather, unless somebody waits for them, and delivers pictures meanwhile: at least a batch."""
+        until = time.monotonic() + (0.0 if self._hurry else _GATHER_S)
+        while self._deliver_pictures() and not self._closing and time.monotonic() < until:
+            pass
+        time.sleep(max(0.0, until - time.monotonic()))
 
     def _deliver_runs(self, runs: dict[str, list[Entry]], suspect: bool) -> None:
         """Parents first, as children name them; then all others side by side."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import secrets
 import socket
 import time
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from PIL import Image
 
 from pipelines.tracking import make_tracker
 from pipelines.tracking.base import Refused, Tracker, Unavailable
-from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.entries import Logged, PictureKept, RunBegun
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 
@@ -32,6 +36,15 @@ class Seen:
     params: dict[str, str]
     points: dict[str, list[tuple[int, float]]]
     files: dict[str, bytes]
+    pictures: dict[tuple[str, int], list[bytes]]
+    """By series and step: every picture that a leafing reader could come by."""
+
+
+def png(color: str, size: tuple[int, int] = (300, 320)) -> bytes:
+    """A picture of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return file.getvalue()
 
 
 class TrackerContract(ABC):
@@ -174,6 +187,58 @@ class TrackerContract(ABC):
         with pytest.raises(Refused, match=r"best\.keras is gone"):
             tracker.keep(run_id, tmp_path / "best.keras", "")
 
+    def test_a_picture_that_is_delivered_twice_is_there_once_as_it_was_drawn(
+        self, tracker: Tracker, run_id: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "00004.png"
+        drawn = {step: png(color) for step, color in ((3, "red"), (4, "white"))}
+
+        for step, content in [*drawn.items(), *drawn.items()]:
+            path.write_bytes(content)
+            entry = PictureKept("uid", BEGUN_MS + step, path.name, "decision_surface", step)
+            tracker.keep_picture(run_id, path, entry)
+
+        assert self.see(tracker, run_id).pictures == {("decision_surface", s): [png] for s, png in drawn.items()}
+
+    def test_a_picture_that_was_drawn_again_since_replaces_the_first(
+        self, tracker: Tracker, run_id: str, tmp_path: Path
+    ) -> None:
+        entry = PictureKept("uid", BEGUN_MS, "0.png", "decision_surface", 0)
+        for color in ("red", "blue"):
+            (tmp_path / "0.png").write_bytes(png(color))
+            tracker.keep_picture(run_id, tmp_path / "0.png", entry)
+
+        assert self.see(tracker, run_id).pictures == {("decision_surface", 0): [png("blue")]}
+
+    def test_series_and_steps_do_not_get_into_each_others_way(
+        self, tracker: Tracker, run_id: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "x.png"
+        path.write_bytes(png("teal", (30, 20)))
+        entries = [
+            PictureKept("uid", BEGUN_MS, "x.png", key, step)
+            for key in ("decision_surface", "decision_surface 2", "layer/weights")
+            for step in (0, 1, 10)
+        ]
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda entry: tracker.keep_picture(run_id, path, entry), entries))
+
+        pictures = self.see(tracker, run_id).pictures
+        assert pictures == {(entry.key, entry.step): [path.read_bytes()] for entry in entries}
+
+    def test_a_picture_that_is_gone_is_refused(self, tracker: Tracker, run_id: str, tmp_path: Path) -> None:
+        with pytest.raises(Refused, match=r"0\.png is gone"):
+            tracker.keep_picture(run_id, tmp_path / "0.png", PictureKept("uid", BEGUN_MS, "0.png", "surface", 0))
+
+    def test_a_picture_of_a_run_that_is_not_there_is_refused(
+        self, tracker: Tracker, experiment_id: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "0.png").write_bytes(png("red"))
+
+        with pytest.raises(Refused):
+            tracker.keep_picture("0" * 32, tmp_path / "0.png", PictureKept("uid", BEGUN_MS, "0.png", "surface", 0))
+
     @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
     def test_ending_a_run_sets_its_status(self, tracker: Tracker, run_id: str, status: str) -> None:
         tracker.end(run_id, status, BEGUN_MS + 1000)
@@ -196,7 +261,11 @@ class TestMemoryTracker(TrackerContract):
     def see(self, tracker: Tracker, run_id: str) -> Seen:
         assert isinstance(tracker, MemoryTracker)
         run = tracker.runs[run_id]
-        return Seen(run.status, run.tags, run.params, {name: run.curve(name) for name in run.points}, run.files)
+        pictures: dict[tuple[str, int], list[bytes]] = {}
+        for (key, step, _), content in run.pictures.items():
+            pictures.setdefault((key, step), []).append(content)
+        curves = {name: run.curve(name) for name in run.points}
+        return Seen(run.status, run.tags, run.params, curves, run.files, pictures)
 
     def run_ids(self, tracker: Tracker, experiment_id: str) -> list[str]:
         assert isinstance(tracker, MemoryTracker)
@@ -207,6 +276,29 @@ class TestMemoryTracker(TrackerContract):
 
         assert isinstance(tracker, MemoryTracker)
         assert tracker.runs[child].parent_run_id == run_id
+
+
+@dataclass
+class PictureName:
+    """What MLflow's page reads off the name of a picture's file."""
+
+    key: str
+    step: int
+    timestamp: int
+    file_key: str
+    small: bool
+
+
+def parsed_as_the_page_does(path: str) -> PictureName:
+    """After `imagesByRunUuid` in mlflow/server/js, which gives up on all of a run's pictures where one name is odd."""
+    name, _, extension = path.removeprefix("images/").rpartition(".")
+    assert extension in {"png", "webp"}
+    delimiter = next(sign for sign in ("%", "+") if sign in name)
+    key, step_word, step, time_word, timestamp, *_ = name.split(delimiter)
+    assert (step_word, time_word) == ("step", "timestamp")
+    small = name.endswith("compressed")
+    file_key = name[: -len("+compressed")] if small else name
+    return PictureName(re.sub("[~#]", "/", key), int(step), int(timestamp), file_key, small)
 
 
 class MlflowContract(TrackerContract):
@@ -233,7 +325,16 @@ class MlflowContract(TrackerContract):
                     folders.append(entry.path)
                 else:
                     files[entry.path] = Path(client.download_artifacts(run_id, entry.path)).read_bytes()
-        return Seen(run.info.status, run.data.tags, run.data.params, points, files)
+        pictures: dict[tuple[str, int], list[bytes]] = {}
+        for name in [name for name in files if name.startswith("images/")]:
+            content = files.pop(name)
+            told = parsed_as_the_page_does(name)
+            if not told.small:
+                pictures.setdefault((told.key, told.step), []).append(content)
+        return Seen(run.info.status, run.data.tags, run.data.params, points, files, pictures)
+
+    def pictured(self, client: MlflowClient, run_id: str) -> list[str]:
+        return sorted(file.path for file in client.list_artifacts(run_id, "images"))
 
     def run_ids(self, tracker: Tracker, experiment_id: str) -> list[str]:
         assert isinstance(tracker, MlflowTracker)
@@ -272,6 +373,55 @@ class MlflowContract(TrackerContract):
 
         with pytest.raises(Refused):
             tracker.log(run_id, [Logged("x", BEGUN_MS, 0, {"loss": 1.0})])
+
+    def test_pictures_lie_where_mlflows_own_log_image_puts_them(
+        self, tracker: Tracker, client: MlflowClient, experiment_id: str, run_id: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "0.png"
+        path.write_bytes(png("red"))
+        theirs = client.create_run(experiment_id).info.run_id
+        client.log_image(theirs, Image.open(path), key="layer/weights", step=7, timestamp=BEGUN_MS)
+
+        tracker.keep_picture(run_id, path, PictureKept("uid", BEGUN_MS, "0.png", "layer/weights", 7))
+
+        def without_uuid(names: list[str]) -> list[str]:
+            return [re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", name) for name in names]
+
+        assert without_uuid(self.pictured(client, run_id)) == without_uuid(self.pictured(client, theirs))
+        tags = [client.get_run(run).data.tags["mlflow.loggedImages"] for run in (run_id, theirs)]
+        assert tags == ["True", "True"]
+
+    def test_the_small_form_is_small_and_still_the_picture(
+        self, tracker: Tracker, client: MlflowClient, run_id: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "0.png"
+        path.write_bytes(png("#0877bd", (600, 300)))
+
+        tracker.keep_picture(run_id, path, PictureKept("uid", BEGUN_MS, "0.png", "surface", 0))
+
+        (name,) = [name for name in self.pictured(client, run_id) if parsed_as_the_page_does(name).small]
+        content = Path(client.download_artifacts(run_id, name)).read_bytes()
+        with Image.open(io.BytesIO(content)) as small:
+            assert (small.format, small.size) == ("WEBP", (256, 128))
+            seen = small.convert("RGB").getpixel((128, 64))
+        assert isinstance(seen, tuple)
+        assert max(abs(one - other) for one, other in zip(seen, (0x08, 0x77, 0xBD), strict=True)) < 6
+        assert len(content) < 2_000
+
+    def test_a_file_that_is_no_picture_is_refused(self, tracker: Tracker, run_id: str, tmp_path: Path) -> None:
+        (tmp_path / "0.png").write_bytes(png("red")[:40])
+
+        with pytest.raises(Refused, match=r"0\.png is no picture"):
+            tracker.keep_picture(run_id, tmp_path / "0.png", PictureKept("uid", BEGUN_MS, "0.png", "surface", 0))
+
+    @pytest.mark.parametrize("key", ["", "a+b", "50%", "näher", "a:b", "line\n"])
+    def test_a_series_whose_name_mlflow_cannot_show_is_refused_with_its_letters(
+        self, tracker: Tracker, run_id: str, tmp_path: Path, key: str
+    ) -> None:
+        (tmp_path / "0.png").write_bytes(png("red"))
+
+        with pytest.raises(Refused, match="cannot name a series of pictures in MLflow; letters, digits, spaces"):
+            tracker.keep_picture(run_id, tmp_path / "0.png", PictureKept("uid", BEGUN_MS, "0.png", key, 0))
 
     def test_a_param_that_would_change_is_refused(self, tracker: Tracker, run_id: str) -> None:
         with pytest.raises(Refused, match="epochs"):

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.history import best_value, gather, read_runs
 from pipelines.home import StudyFolder
-from pipelines.records import TrialHistory, TrialState
-from pipelines.tracking.entries import Entry, FileKept, Logged, RunBegun, RunEnded
+from pipelines.records import CallbackAct, TrialHistory, TrialPicture, TrialState
+from pipelines.tracking.entries import Entry, FileKept, Logged, PictureKept, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 from tests.pipelines.scripted import recipe
 
@@ -142,3 +144,105 @@ def test_an_empty_study_has_no_trials(tmp_path: Path) -> None:
     )
 
     assert history.trials == ()
+
+
+TRIAL = {"regatta.trial": "0", "regatta.attempt": "1", "regatta.state": "COMPLETE"}
+
+
+def the_trial(folder: Path, *entries: Entry) -> TrialHistory:
+    """Trial 0 of a study whose journal holds these entries."""
+    journal = Journal(StudyFolder(folder).journal)
+    for entry in (RunBegun("u-0", "tiny", "trial-000", 1, "u", TRIAL), *entries):
+        journal.append(entry)
+    journal.close()
+    (trial,) = gather(
+        StudyFolder(folder), recipe(), lambda uid: None, importances={}, champion=None, links={}, seconds=None
+    ).trials
+    return trial
+
+
+def pictures(*epochs: int, key: str = "decision_surface") -> list[Entry]:
+    return [PictureKept("u-0", 5 + epoch, f"trials/{key}-{epoch}.png", key, epoch) for epoch in epochs]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best", "expected"),
+    [
+        ([0, 1, 2, 3], 2.0, 2),
+        ([0, 5, 10], 7.0, 5),
+        ([0, 5, 10], 8.0, 10),
+        ([0, 4, 8], 6.0, 4),
+        ([0, 1, 2], 40.0, 2),
+        ([3, 0, 2], None, 3),
+    ],
+)
+def test_a_trial_shows_the_picture_of_its_best_epoch_or_of_the_nearest_or_the_last(
+    tmp_path: Path, epochs: list[int], best: float | None, expected: int
+) -> None:
+    ended = {"seconds": 1.0} if best is None else {"seconds": 1.0, "best.epoch": best, "best.val_loss": 0.5}
+
+    trial = the_trial(tmp_path, *pictures(*epochs), Logged("u-0", 99, 0, ended))
+
+    path = tmp_path / f"trials/decision_surface-{expected}.png"
+    assert trial.pictures == {"decision_surface": TrialPicture(expected, str(path))}
+
+
+def test_every_series_has_a_picture_and_a_trial_without_any_has_none(tmp_path: Path) -> None:
+    assert the_trial(tmp_path / "none").pictures == {}
+    trial = the_trial(tmp_path / "two", *pictures(0, 1), *pictures(0, key="weights"))
+
+    assert {key: picture.epoch for key, picture in trial.pictures.items()} == {"decision_surface": 1, "weights": 0}
+
+
+def test_a_picture_that_was_drawn_again_replaces_the_first(tmp_path: Path) -> None:
+    again = PictureKept("u-0", 90, "trials/00000-2/1.png", "decision_surface", 1)
+
+    trial = the_trial(tmp_path, *pictures(0, 1), again, PictureKept("stranger", 1, "x.png", "decision_surface", 7))
+
+    assert trial.pictures["decision_surface"] == TrialPicture(1, str(tmp_path / "trials/00000-2/1.png"))
+
+
+ACTS: list[dict[str, Any]] = [
+    {"epoch": 4, "callback": "plateau", "action": "reduced", "text": "halved the rate", "value": 0.05},
+    {"epoch": None, "callback": None, "action": "left_out", "text": "7 more acts are left out here", "value": 7.0},
+    {"epoch": 9, "callback": "early_stopping", "action": "stopped", "text": "stopped at epoch 9", "value": None},
+]
+
+
+def test_a_trial_tells_what_callbacks_did_in_its_last_attempt(tmp_path: Path) -> None:
+    kept: list[Entry] = []
+    for attempt, acts in ((1, ACTS[:1]), (2, ACTS)):
+        path = tmp_path / f"trials/00000-{attempt}/callback_events.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(acts), encoding="utf-8")
+        kept.append(FileKept("u-0", str(path.relative_to(tmp_path))))
+
+    assert the_trial(tmp_path, *kept, FileKept("u-0", "trials/00000-2/loss_curve.png")).acts == (
+        CallbackAct(4, "plateau", "reduced", "halved the rate", 0.05),
+        CallbackAct(9, "early_stopping", "stopped", "stopped at epoch 9", None),
+    )
+
+
+@pytest.mark.parametrize("content", [None, "", "[", "{}", "[1]", '[{"epoch": 1}]', '[{"epoch": 1, "colour": "red"}]'])
+def test_acts_that_cannot_be_read_any_more_are_none(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "callback_events.json").write_text(content, encoding="utf-8")
+
+    assert the_trial(tmp_path, FileKept("u-0", "callback_events.json")).acts == ()
+
+
+def test_what_is_counted_when_a_trial_is_over_is_no_curve(tmp_path: Path) -> None:
+    trial = the_trial(
+        tmp_path,
+        Logged("u-0", 5, 0, {"loss": 0.5, "val_loss": 0.6, "learning_rate": 0.1}),
+        Logged("u-0", 9, 0, {"seconds": 2.5, "best.val_loss": 0.6, "best.epoch": 0.0, "plateau.reductions": 3.0}),
+    )
+
+    assert set(trial.curves) == {"loss", "val_loss", "learning_rate"}
+    assert (trial.seconds, trial.value, trial.best_epoch) == (2.5, 0.6, 0)
+
+
+def test_an_epoch_with_a_metric_called_seconds_keeps_its_curves(tmp_path: Path) -> None:
+    trial = the_trial(tmp_path, Logged("u-0", 5, 3, {"loss": 0.5, "seconds": 0.6}))
+
+    assert trial.curves == {"loss": ((3, 0.5),)}

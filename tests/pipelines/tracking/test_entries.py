@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tracking.entries import Entry, FileKept, Logged, RunBegun, RunEnded, from_line, to_line
+from pipelines.tracking.entries import (
+    Entry,
+    FileKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+    RunEnded,
+    from_line,
+    starts_line_of,
+    to_line,
+)
 
 WORDS = st.text(max_size=40)
 TEXTS = st.dictionaries(WORDS, WORDS, max_size=5)
@@ -19,6 +29,7 @@ ENTRIES: st.SearchStrategy[Any] = st.one_of(
         Logged, WORDS, TIMES, st.integers(0, 2**31), st.dictionaries(WORDS, st.floats(), max_size=5), TEXTS, TEXTS
     ),
     st.builds(FileKept, WORDS, WORDS, WORDS),
+    st.builds(PictureKept, WORDS, TIMES, WORDS, WORDS, st.integers(0, 2**31)),
     st.builds(RunEnded, WORDS, TIMES, st.sampled_from(["FINISHED", "FAILED", "KILLED"])),
 )
 
@@ -47,3 +58,30 @@ def test_a_line_names_its_kind_for_people_who_read_the_file() -> None:
         "time_ms": 1,
         "status": "KILLED",
     }
+
+
+@given(ENTRIES)
+def test_a_line_starts_with_its_kind_and_with_no_other(entry: Entry) -> None:
+    kinds = ("begun", "logged", "file", "picture", "ended")
+
+    assert [kind for kind in kinds if to_line(entry).startswith(starts_line_of(kind))] == [entry.kind]
+
+
+@pytest.mark.parametrize(
+    ("line", "entry"),
+    [
+        (
+            '{"kind":"begun","uid":"u","experiment":"x","name":"t","time_ms":1,"parent":"p","tags":{"a":"b"},"params":{}}',
+            RunBegun("u", "x", "t", 1, "p", {"a": "b"}),
+        ),
+        (
+            '{"kind":"logged","uid":"u","time_ms":2,"step":3,"metrics":{"loss":NaN},"tags":{},"params":{}}',
+            Logged("u", 2, 3, {"loss": math.nan}),
+        ),
+        ('{"kind":"file","uid":"u","path":"trials/best.keras","folder":"checkpoint"}',
+         FileKept("u", "trials/best.keras", "checkpoint")),
+        ('{"kind":"ended","uid":"u","time_ms":9,"status":"FINISHED"}', RunEnded("u", 9, "FINISHED")),
+    ],
+)  # fmt: skip
+def test_a_journal_from_before_there_were_pictures_is_read_as_ever(line: str, entry: Entry) -> None:
+    assert repr(from_line(line.encode() + b"\n")) == repr(entry)

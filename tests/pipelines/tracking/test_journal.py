@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import HomeError
-from pipelines.tracking.entries import Logged, RunEnded, to_line
-from pipelines.tracking.journal import Journal, read_all, read_lines
+from pipelines.tracking.entries import Logged, PictureKept, RunEnded, to_line
+from pipelines.tracking.journal import Journal, read_all, read_lines, read_pictures
 from pipelines.tracking.run import Run
 
 
@@ -180,9 +180,48 @@ def test_a_run_keeps_files_by_their_place_below_the_journal(journal: Journal) ->
     run = Run(journal, "uid")
     run.begin("study", "trial-000", tags={}, params={})
     run.keep(journal.path.parent / "trials" / "00000-1" / "best.keras", "checkpoint")
+    run.keep_picture(journal.path.parent / "trials" / "00000-1" / "pictures" / "00004.png", "decision_surface", 4)
     run.end("FINISHED")
 
-    begun, kept, ended = read_all(journal.path)
+    begun, kept, picture, ended = read_all(journal.path)
     assert kept.path == "trials/00000-1/best.keras"  # type: ignore[union-attr]
+    assert isinstance(picture, PictureKept)
+    assert picture == PictureKept("uid", picture.time_ms, "trials/00000-1/pictures/00004.png", "decision_surface", 4)
     assert isinstance(ended, RunEnded)
+    assert picture.time_ms <= ended.time_ms
     assert {begun.uid, kept.uid, ended.uid} == {"uid"}
+
+
+def test_a_file_outside_the_journals_folder_cannot_be_kept(journal: Journal, tmp_path: Path) -> None:
+    run = Run(journal, "uid")
+
+    with pytest.raises(ValueError, match="not in the subpath"):
+        run.keep_picture(tmp_path / "elsewhere.png", "decision_surface", 0)
+
+    assert journal.written == 0
+
+
+def test_pictures_are_read_apart_from_what_lies_between_them(journal: Journal) -> None:
+    pictures = [PictureKept("run", number, f"{number}.png", "surface", number) for number in range(5)]
+    for number, picture in enumerate(pictures):
+        journal.append(Logged("run", number, number, {"loss": 1.0}, {"note": '{"kind":"picture",'}))
+        journal.append(picture)
+    end = journal.path.stat().st_size
+
+    offset, batches = 0, []
+    while offset < end:
+        batch, offset = read_pictures(journal.path, offset, end, limit=2)
+        batches.append(batch)
+
+    assert batches == [pictures[:2], pictures[2:4], pictures[4:]]
+    assert read_pictures(journal.path, end, end, limit=2) == ([], end)
+
+
+def test_pictures_are_read_up_to_a_place_and_no_further(journal: Journal) -> None:
+    for number in range(3):
+        journal.append(entry(number))
+    here = journal.path.stat().st_size
+    journal.append(PictureKept("run", 1, "1.png", "surface", 1))
+
+    assert read_pictures(journal.path, 0, here, limit=10) == ([], here)
+    assert read_pictures(journal.path.with_name("none.jsonl"), 0, 0, limit=10) == ([], 0)

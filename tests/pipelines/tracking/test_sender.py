@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.tracking.base import Refused, Unavailable
-from pipelines.tracking.entries import Entry, FileKept, Logged, RunBegun, RunEnded
+from pipelines.tracking.entries import Entry, FileKept, Logged, PictureKept, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.memory import MemoryRun, MemoryTracker
 from pipelines.tracking.sender import Sender, delivery_file, read_delivery
@@ -68,6 +69,10 @@ class Moody(StrictTracker):
         super().keep(run_id, path, folder)
         self._fail("keep")
 
+    def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+        super().keep_picture(run_id, path, entry)
+        self._fail("keep_picture")
+
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         super().end(run_id, status, time_ms)
         self._fail("end")
@@ -114,6 +119,7 @@ def write_trials(journal: Journal, trials: int, epochs: int = 5) -> None:
     for epoch in range(epochs):
         for number in range(trials):
             write(journal, Logged(f"trial-{number}", 100 + epoch, epoch, {"loss": number + 1 / (epoch + 1)}))
+            write_picture(journal, f"trial-{number}", epoch)
     for number in range(trials):
         path = journal.path.parent / f"best-{number}.keras"
         path.write_bytes(b"weights %d" % number)
@@ -121,6 +127,12 @@ def write_trials(journal: Journal, trials: int, epochs: int = 5) -> None:
             journal, FileKept(f"trial-{number}", path.name, "checkpoint"), RunEnded(f"trial-{number}", 200, "FINISHED")
         )
     write(journal, RunEnded("parent", 300, "FINISHED"))
+
+
+def write_picture(journal: Journal, uid: str, epoch: int) -> None:
+    path = journal.path.parent / f"{uid}-{epoch}.png"
+    path.write_bytes(f"{uid} at {epoch}".encode())
+    write(journal, PictureKept(uid, 100 + epoch, path.name, "surface", epoch))
 
 
 def assert_all_is_there_once(tracker: MemoryTracker, trials: int, epochs: int = 5) -> None:
@@ -133,6 +145,9 @@ def assert_all_is_there_once(tracker: MemoryTracker, trials: int, epochs: int = 
         assert run.parent_run_id == parent_id
         assert run.status == "FINISHED"
         assert run.files == {f"checkpoint/best-{number}.keras": b"weights %d" % number}
+        assert run.pictures == {
+            ("surface", epoch, 100 + epoch): f"trial-{number} at {epoch}".encode() for epoch in range(epochs)
+        }
 
 
 def deliver_all(sender: Sender) -> None:
@@ -197,6 +212,116 @@ def test_the_entries_of_a_run_are_delivered_in_their_order(journal: Journal) -> 
     assert [run.status for run in tracker.runs.values()] == ["FINISHED"]
 
 
+def test_metrics_between_pictures_go_in_one_request_before_any_picture(journal: Journal) -> None:
+    class Watched(StrictTracker):
+        def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+            self.calls.append(("picture", entry.step))
+            super().keep_picture(run_id, path, entry)
+
+    tracker = Watched()
+    write(journal, begun("run"))
+    for epoch in range(20):
+        write(journal, Logged("run", epoch, epoch, {"loss": 1.0}))
+        write_picture(journal, "run", epoch)
+
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert tracker.calls[:2] == [("begin", "run"), ("log", 20)]
+    assert sorted(step for _, step in tracker.calls[2:]) == list(range(20))
+
+
+def test_metrics_do_not_wait_for_a_backlog_of_pictures(journal: Journal) -> None:
+    class Mixed(MemoryTracker):
+        order: list[str]
+
+        def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+            self.order.append("log")
+            super().log(run_id, entries)
+
+        def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+            self.order.append("picture")
+            super().keep_picture(run_id, path, entry)
+
+    tracker = Mixed()
+    tracker.order = []
+    write(journal, begun("run"))
+    for epoch in range(500):
+        write_picture(journal, "run", epoch)
+    sender = Sender(journal.path, tracker, SERVER)
+    sender.deliver()
+    sender.deliver()
+    write(journal, Logged("run", 1, 0, {"loss": 1.0}))
+
+    deliver_all(sender)
+
+    assert tracker.order.index("log") == 16  # one batch
+    assert len(tracker.runs["run-0"].pictures) == 500
+    assert sender.delivered == journal.written
+
+
+def test_several_pictures_are_under_way_at_once_but_never_many(journal: Journal) -> None:
+    class Counting(MemoryTracker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.now = self.most = 0
+            self.four = threading.Barrier(4)
+
+        def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
+            with self._lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            self.four.wait(DEADLINE_S)
+            super().keep_picture(run_id, path, entry)
+            with self._lock:
+                self.now -= 1
+
+    tracker = Counting()
+    write(journal, begun("run"))
+    for epoch in range(32):
+        write_picture(journal, "run", epoch)
+
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert tracker.most == 4
+    assert len(tracker.runs["run-0"].pictures) == 32
+
+
+def test_a_store_that_takes_no_files_holds_up_pictures_and_no_metrics(journal: Journal, sending: Sending) -> None:
+    tracker = Moody(1_000_000, at="keep_picture")
+    sender = sending(tracker)
+    write(journal, begun("run"))
+    write_picture(journal, "run", 0)
+    assert tracker.asked.wait(DEADLINE_S)
+    write(journal, Logged("run", 1, 0, {"loss": 1.0}), RunEnded("run", 2, "FINISHED"))
+
+    assert sender.flush(journal.written - 1, DEADLINE_S)
+    assert not sender.flush(journal.written, 0.05)
+    assert tracker.runs["run-0"].status == "FINISHED"
+    tracker.failures = 0
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert sender.problem is None
+    assert sender.delivered == journal.written == 4
+
+
+def test_progress_that_was_noted_before_there_were_pictures_is_gone_on_with(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write(journal, begun("run"), Logged("run", 1, 0, {"loss": 1.0}))
+    deliver_all(Sender(journal.path, tracker, SERVER))
+    file = delivery_file(journal.path, SERVER)
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    del noted["pictures_offset"]
+    file.write_text(json.dumps(noted), encoding="utf-8")
+    write_picture(journal, "run", 1)
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    assert tracker.calls == [("begin", "run"), ("log", 1)]
+    assert len(tracker.runs["run-0"].pictures) == 1
+    assert sender.delivered == journal.written == 3
+
+
 def test_a_run_that_is_begun_again_in_a_later_slice_is_the_same_run(journal: Journal) -> None:
     tracker = StrictTracker()
     sender = Sender(journal.path, tracker, SERVER)
@@ -241,7 +366,7 @@ def test_parents_are_made_before_the_children_that_name_them(journal: Journal) -
     assert {run.parent_run_id for run in tracker.runs.values() if run.uid != "parent"} == {"run-0"}
 
 
-@pytest.mark.parametrize("verb", ["begin", "log", "keep", "end"])
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "end"])
 def test_a_tracker_that_is_gone_for_a_while_misses_nothing_and_gets_nothing_twice(
     journal: Journal, sending: Sending, verb: str
 ) -> None:
@@ -272,7 +397,7 @@ def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: 
     assert not sender.never_reached(3600.0)
 
 
-@pytest.mark.parametrize("verb", ["begin", "log", "keep", "end"])
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "end"])
 def test_a_crash_between_the_delivery_and_its_note_makes_no_second_run_and_no_second_point(
     journal: Journal, verb: str
 ) -> None:
@@ -384,13 +509,15 @@ def test_what_the_tracker_refuses_is_counted_and_said_and_holds_nothing_up(journ
     sender = sending(tracker)
     write(journal, begun("run"), FileKept("run", "gone.keras"), Logged("run", 1, 0, {"loss": 1.0}))
     write(journal, Logged("stranger", 1, 0, {"loss": 1.0}), Logged("stranger", 2, 1, {"loss": 1.0}))
-    write(journal, RunEnded("run", 2, "FINISHED"))
+    write(journal, PictureKept("run", 1, "gone.png", "surface", 0), RunEnded("run", 2, "FINISHED"))
+    write_picture(journal, "stranger", 0)
 
     assert sender.flush(journal.written, DEADLINE_S)
 
-    assert journal.written == 6
+    assert journal.written == 8
     assert sender.delivered == 3
-    assert len(sender.refused) == 2
+    assert len(sender.refused) == 3
+    assert any("gone.png is gone" in reason for reason in sender.refused)
     assert any("gone.keras is gone" in reason for reason in sender.refused)
     assert any("stranger: its run was never begun" in reason for reason in sender.refused)
     assert tracker.runs["run-0"].status == "FINISHED"

@@ -1,39 +1,33 @@
 """The picture of one trial: its curves over epochs as a PNG, quick enough to draw after every trial.
 
-The picture is laid out in pixels and drawn with plain lines and texts on a figure without axes: matplotlib's axes and
-ticks cost several times what these few artists do. One figure per thread is kept and cleared; nothing global is set.
+It is laid out in pixels and drawn with plain lines and texts: matplotlib's axes and ticks cost several times what these
+few artists do.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
-from typing import Any
 
-WIDTH_PX, HEIGHT_PX = 900, 540
-ACCENT, TRAIN, INK, MUTED, GRID, WARN = "#0b7285", "#8a94a0", "#1c2530", "#66717d", "#e6e9ed", "#b4452f"
+from pipelines.pictures.sheet import HEIGHT_PX, INK, WIDTH_PX, Box, Floats, Sheet, fresh_sheet
+
+ACCENT, TRAIN, MUTED, GRID, WARN = "#0b7285", "#8a94a0", "#66717d", "#e6e9ed", "#b4452f"
 LEFT, LABEL_ROOM, GUTTER = 62, 94, 56  # room for tick labels, for the labels at a curve's end, between the columns
 HIGHEST = 1e300  # stores keep an infinity as the largest double; beyond this a number is not meant as one
-MOST_SIDE_PANELS, COLORS = 3, 64
-FONT = "DejaVu Sans"  # it comes with matplotlib
+MOST_SIDE_PANELS = 3
 RATES = ("learning_rate", "lr")
 
-Box = tuple[float, float, float, float]
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 Points = list[tuple[int, float]]
-Floats = list[float]
-_kept = threading.local()
 
 
 def loss_curve(curves: Curves, *, title: str, best_epoch: int | None) -> bytes:
     """Draws what a trial did: losses on the left, other metrics on the right, the learning rate below if it changes.
 
-    A metric and its `val_` twin share a panel. Values that are not finite leave gaps, and the picture says where.
+    A metric and its `val_` twin share a panel. Values that are not finite leave gaps, and the picture says where. What
+    has a `/` in its name, such as `diagnostics/hidden_1/mean`, is for those who look closer, and is left out.
 
     Args:
         curves: Points (epoch from 0, value) by metric, in order of epochs; `learning_rate` is one of them.
@@ -43,9 +37,10 @@ def loss_curve(curves: Curves, *, title: str, best_epoch: int | None) -> bytes:
     Returns:
         A PNG of 900 x 540 pixels.
     """
+    curves = {name: points for name, points in curves.items() if "/" not in name}
     pairs = _pairs(name for name in curves if name not in RATES)
     epochs = [epoch for points in curves.values() for epoch, _ in points]
-    sheet = _sheet()
+    sheet = fresh_sheet()
     sheet.text(LEFT, HEIGHT_PX - 30, title, size=13, weight="bold", fit_px=WIDTH_PX - LEFT - 10)
     subtitle = _subtitle(curves, pairs, best_epoch) if epochs else "No epoch was recorded."
     sheet.text(LEFT, HEIGHT_PX - 51, subtitle, color=MUTED, fit_px=WIDTH_PX - LEFT - 10)
@@ -87,11 +82,16 @@ class _Panel:
     log: bool
 
     @classmethod
-    def around(cls, box: Box, epochs: tuple[int, int], values: list[float], log_above: float = 100) -> _Panel:
+    def around(
+        cls, box: Box, epochs: tuple[int, int], values: Floats, log_above: float = 100, keep: Floats | None = None
+    ) -> _Panel:
+        """The panel that shows `values`; with `keep` given, those far off may be cut off that are not in it."""
         low, high = (min(values), max(values)) if values else (math.nan, math.nan)
         log = low > 0 and high / low > log_above
         if log:
             low, high = math.log10(low), math.log10(high)
+        elif keep is not None and values:
+            low, high = _without_far_off(values, keep)
         room = (high / 2 - low / 2) * (0.16 if box[3] > 60 else 0.3) or abs(high) * 0.05 or 0.5
         return cls(box, epochs, low - room, high + room, log)
 
@@ -104,6 +104,10 @@ class _Panel:
         value = math.log10(value) if self.log else value
         return self.box[1] + (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2) * self.box[3]
 
+    def holds(self, value: float) -> bool:
+        """Whether the value lies inside the panel."""
+        return self.low <= (math.log10(value) if self.log else value) <= self.high
+
     def ticks(self) -> list[tuple[float, str]]:
         """Round values inside the panel, with their labels."""
         if math.isnan(self.low):
@@ -111,17 +115,20 @@ class _Panel:
         if self.log:
             every = max(1, math.ceil((self.high - self.low) * 34 / self.box[3]))
             return [(10.0**k, f"{10.0**k:g}") for k in range(math.ceil(self.low), math.floor(self.high) + 1, every)]
-        step = _round_step((self.high / 2 - self.low / 2) * 2 / max(2, self.box[3] / 52))
+        step = _round_step((self.high / 2 - self.low / 2) * 2 / max(3, self.box[3] / 44))
         numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
         return [(step * number, f"{step * number:.6g}") for number in numbers]
 
 
 def _draw_panel(
-    sheet: _Sheet, pair: tuple[str, str], curves: Curves, box: Box, span: tuple[int, int], best_epoch: int | None
+    sheet: Sheet, pair: tuple[str, str], curves: Curves, box: Box, span: tuple[int, int], best_epoch: int | None
 ) -> None:
     left, bottom, width, height = box
-    panel = _Panel.around(box, span, [v for name in pair for _, v in curves.get(name, ()) if _is_number(v)])
-    sheet.text(left, bottom + height + 9, pair[0] + (" (log scale)" if panel.log else ""), weight="bold", fit_px=width)
+    points = [[point for point in curves.get(name, ()) if _is_number(point[1])] for name in pair]
+    values = [value for stretch in points for _, value in stretch]
+    keep = [value for stretch in points for epoch, value in stretch if epoch == best_epoch or epoch == stretch[-1][0]]
+    panel = _Panel.around(box, span, values, keep=keep)
+    sheet.text(left, bottom + height + 9, f"{pair[0]}{_scale_note(panel, values)}", weight="bold", fit_px=width)
     for value, label in panel.ticks():
         sheet.line([left, left + width], [panel.y(value)] * 2, GRID, 0.8, order=0)
         sheet.text(left - 7, panel.y(value), label, color=MUTED, size=8.5, ha="right", va="center")
@@ -145,9 +152,10 @@ def _draw_panel(
         sheet.text(left + width + 4, y, label, color=MUTED if color == TRAIN else color, size=9, va="center")
 
 
-def _draw_curve(sheet: _Sheet, panel: _Panel, points: Sequence[tuple[int, float]], color: str, thick: float) -> Points:
+def _draw_curve(sheet: Sheet, panel: _Panel, points: Sequence[tuple[int, float]], color: str, thick: float) -> Points:
     """Draws unbroken stretches as lines, a lone point as a dot, a value that is no number as a cross on the floor."""
     drawn: Points = []
+    clip = None if all(panel.holds(value) for _, value in points if _is_number(value)) else panel.box
     for finite, group in groupby(points, key=lambda point: _is_number(point[1])):
         stretch = list(group)
         xs = [panel.x(epoch) for epoch, _ in stretch]
@@ -156,14 +164,14 @@ def _draw_curve(sheet: _Sheet, panel: _Panel, points: Sequence[tuple[int, float]
             continue
         drawn += stretch
         ys = [panel.y(value) for _, value in stretch]
-        if len(stretch) == 1:
+        if len(stretch) > 1:
+            sheet.line(xs, ys, color, thick, order=3, clip=clip)
+        elif panel.holds(stretch[0][1]):
             sheet.dots(xs, ys, color, 5)
-        else:
-            sheet.line(xs, ys, color, thick, order=3)
     return drawn
 
 
-def _draw_rate(sheet: _Sheet, rate: Points, box: Box, span: tuple[int, int]) -> None:
+def _draw_rate(sheet: Sheet, rate: Points, box: Box, span: tuple[int, int]) -> None:
     left, bottom, width, height = box
     panel = _Panel.around(box, span, [value for _, value in rate], log_above=10)
     scale = " (log scale)" if panel.log else ""
@@ -178,7 +186,7 @@ def _draw_rate(sheet: _Sheet, rate: Points, box: Box, span: tuple[int, int]) -> 
     _draw_epochs(sheet, box, span)
 
 
-def _draw_epochs(sheet: _Sheet, box: Box, span: tuple[int, int]) -> None:
+def _draw_epochs(sheet: Sheet, box: Box, span: tuple[int, int]) -> None:
     panel = _Panel(box, span, 0.0, 1.0, log=False)
     left, bottom, width, _ = box
     sheet.line([left, left + width], [bottom] * 2, MUTED, 0.8)
@@ -189,70 +197,29 @@ def _draw_epochs(sheet: _Sheet, box: Box, span: tuple[int, int]) -> None:
     sheet.text(left + width / 2, bottom - 21, "epoch, counted from 0", color=MUTED, size=8.5, ha="center", va="top")
 
 
-class _Sheet:
-    """A figure in pixels, from the lower left, that is drawn over and over by one thread."""
-
-    def __init__(self) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-        from matplotlib.transforms import IdentityTransform
-
-        self._figure = Figure(figsize=(WIDTH_PX / 100, HEIGHT_PX / 100), dpi=100, facecolor="white")
-        self._canvas: Any = FigureCanvasAgg(self._figure)
-        self._line, self._pixels = Line2D, IdentityTransform()
-
-    def cleared(self) -> _Sheet:
-        self._figure.clear()
-        return self
-
-    def line(self, xs: Floats, ys: Floats, color: str, thick: float, order: int = 2, dash: Any = None) -> None:
-        style = (0, dash) if dash else "solid"
-        line = self._line(xs, ys, color=color, lw=thick, ls=style, zorder=order, transform=self._pixels)
-        self._figure.add_artist(line)
-
-    def dots(self, xs: Floats, ys: Floats, color: str, size: float, marker: str = "o", ring: str = "") -> None:
-        edge: dict[str, Any] = {"mec": ring or color, "mew": 1.4, "transform": self._pixels}
-        self._figure.add_artist(self._line(xs, ys, color=color, marker=marker, ms=size, ls="none", zorder=4, **edge))
-
-    def text(self, x: float, y: float, words: str, size: float = 9.5, fit_px: float = math.inf, **how: Any) -> None:
-        most = fit_px / (size * 0.82)  # about a letter's width
-        words = _drawable(words if len(words) <= most else words[: int(most) - 1] + "…")
-        style: dict[str, Any] = {"color": INK, "fontsize": size, "family": FONT, "zorder": 5, "parse_math": False}
-        self._figure.text(x, y, words, transform=self._pixels, **style | how)
-
-    def png(self) -> bytes:
-        """The figure as a PNG; few colours are in it, so a palette makes the file small and quick to write."""
-        from PIL import Image
-
-        self._canvas.draw()
-        image = Image.frombuffer("RGBA", (WIDTH_PX, HEIGHT_PX), self._canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
-        file = io.BytesIO()
-        fast = Image.Quantize.FASTOCTREE
-        image.convert("RGB").quantize(COLORS, method=fast, dither=Image.Dither.NONE).save(file, "PNG")
-        return file.getvalue()
-
-    def _add(self, xs: list[float], ys: list[float], **style: Any) -> None:
-        self._figure.add_artist(self._line(xs, ys, transform=self._pixels, **style))
-
-
-def _sheet() -> _Sheet:
-    sheet: _Sheet = getattr(_kept, "sheet", None) or _Sheet()
-    _kept.sheet = sheet
-    return sheet.cleared()
-
-
-@lru_cache(maxsize=256)
-def _drawable(words: str) -> str:
-    """Replaces what the font cannot draw: matplotlib would warn, to nobody's use."""
-    from matplotlib.font_manager import findfont, get_font
-
-    known = get_font(findfont(FONT)).get_charmap()
-    return "".join(sign if ord(sign) in known and sign.isprintable() else "\N{WHITE SQUARE}" for sign in words)
-
-
 def _is_number(value: float) -> bool:
     return math.isfinite(value) and abs(value) < HIGHEST
+
+
+def _without_far_off(values: Floats, keep: Floats) -> tuple[float, float]:
+    """The lowest and the highest value to draw, without those so far off that they would flatten all others."""
+    ordered = sorted(values)
+    quarter = len(ordered) // 4
+    low, high = ordered[quarter], ordered[-1 - quarter]
+    reach = 3 * (high / 2 - low / 2) * 2
+    low, high = min(low - reach, *keep, high), max(high + reach, *keep, low)
+    if ordered[-1] / 16 - ordered[0] / 16 <= high / 2 - low / 2:  # they do not
+        return ordered[0], ordered[-1]
+    return max(low, ordered[0]), min(high, ordered[-1])
+
+
+def _scale_note(panel: _Panel, values: Floats) -> str:
+    if panel.log:
+        return " (log scale)"
+    below = sum(not panel.holds(value) and value < panel.low for value in values)
+    above = sum(not panel.holds(value) and value > panel.high for value in values)
+    said = [f"{count} {word}" for count, word in ((below, "below"), (above, "above")) if count]
+    return f" ({' and '.join(said)} the panel)" if said else ""
 
 
 def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:

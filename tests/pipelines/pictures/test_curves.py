@@ -9,8 +9,9 @@ import threading
 import pytest
 from PIL import Image
 
-from pipelines import pictures
+from pipelines.pictures import curves as drawing
 from pipelines.pictures import loss_curve
+from pipelines.pictures.sheet import Sheet
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -46,13 +47,13 @@ def pixels_of(image: Image.Image, color: str, box: tuple[int, int, int, int] | N
 def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that is put into a picture."""
     said: list[str] = []
-    text = pictures._Sheet.text
+    text = Sheet.text
 
-    def listening(sheet: pictures._Sheet, x: float, y: float, what: str, *rest: object, **how: object) -> None:
+    def listening(sheet: Sheet, x: float, y: float, what: str, *rest: object, **how: object) -> None:
         said.append(what)
         text(sheet, x, y, what, *rest, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pictures._Sheet, "text", listening)
+    monkeypatch.setattr(Sheet, "text", listening)
     return said
 
 
@@ -60,8 +61,8 @@ def test_a_usual_trial_gives_a_small_png_of_the_promised_size() -> None:
     png = loss_curve(usual_curves(), title="digits, trial 7", best_epoch=22)
     image = decoded(png)
     assert len(png) < 60_000
-    assert pixels_of(image, pictures.ACCENT) > 500
-    assert pixels_of(image, pictures.TRAIN) > 300
+    assert pixels_of(image, drawing.ACCENT) > 500
+    assert pixels_of(image, drawing.TRAIN) > 300
 
 
 def test_a_picture_of_many_long_noisy_metrics_stays_small(words: list[str]) -> None:
@@ -99,12 +100,12 @@ def test_odd_curves_still_make_a_picture(curves: Curves) -> None:
 
 def test_values_that_are_not_finite_are_named_and_marked(words: list[str]) -> None:
     curves = usual_curves()
-    assert pixels_of(decoded(loss_curve(curves, title="sound", best_epoch=2)), pictures.WARN) == 0
+    assert pixels_of(decoded(loss_curve(curves, title="sound", best_epoch=2)), drawing.WARN) == 0
     for epoch in (3, 4, 5, 9):
         curves["val_loss"][epoch] = (epoch, math.nan)
     image = decoded(loss_curve(curves, title="gaps", best_epoch=2))
     assert "Not a finite number (×): val_loss at epoch 3–5, 9" in words
-    assert pixels_of(image, pictures.WARN) > 100
+    assert pixels_of(image, drawing.WARN) > 100
 
 
 def test_a_gap_is_left_empty_and_not_bridged() -> None:
@@ -113,8 +114,8 @@ def test_a_gap_is_left_empty_and_not_bridged() -> None:
     holed = [(epoch, math.nan if 10 <= epoch < 30 else value) for epoch, value in line]
     gaps = decoded(loss_curve({"val_loss": holed}, title="", best_epoch=None))
     middle = (390, 80, 460, 440)
-    assert pixels_of(whole, pictures.ACCENT, middle) > 50
-    assert pixels_of(gaps, pictures.ACCENT, middle) == 0
+    assert pixels_of(whole, drawing.ACCENT, middle) > 50
+    assert pixels_of(gaps, drawing.ACCENT, middle) == 0
 
 
 def test_the_best_epoch_is_marked_and_its_values_are_told(words: list[str]) -> None:
@@ -165,3 +166,59 @@ def test_importing_the_module_loads_no_drawing_library_and_drawing_loads_no_pypl
         "loss_curve({'loss': [(0, 1.0)]}, title='', best_epoch=0); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_diagnostics_are_left_out_and_not_even_named(words: list[str]) -> None:
+    looked_into = {
+        f"diagnostics/hidden_{layer}/{what}": [(0, math.nan), (1, 1e30)]
+        for layer in range(4)
+        for what in ("mean", "dead")
+    }
+    plain = loss_curve(usual_curves(), title="t", best_epoch=3)
+    words.clear()
+
+    assert loss_curve({**looked_into, **usual_curves()}, title="t", best_epoch=3) == plain
+    assert not any("diagnostics" in word or "not drawn" in word or "Not a finite" in word for word in words)
+
+
+def test_a_trial_with_nothing_but_diagnostics_has_no_epoch_to_show(words: list[str]) -> None:
+    decoded(loss_curve({"diagnostics/hidden/mean": [(0, 1.0)]}, title="t", best_epoch=0))
+    assert words == ["t", "No epoch was recorded."]
+
+
+def test_values_so_far_off_that_they_would_flatten_a_curve_are_cut_off_and_counted(words: list[str]) -> None:
+    r2 = [(epoch, 0.8 - 90 * 0.5**epoch) for epoch in range(40)]
+    image = decoded(loss_curve({"val_r2": r2}, title="t", best_epoch=39))
+
+    below = next(word for word in words if word.startswith("r2 ("))
+    assert below == "r2 (8 below the panel)"
+    ticks = [float(word) for word in words if word.lstrip("-").replace(".", "").isdigit() and "." in word]
+    assert ticks
+    assert min(ticks) > -2
+    assert pixels_of(image, drawing.ACCENT, (62, 500, 800, 540)) == 0  # nothing is drawn below the panel
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(epoch, 0.97 - 0.6 * 0.8**epoch) for epoch in range(40)],
+        [(0, -3.0), (1, 0.5), (2, 0.7)],
+        [(epoch, float(epoch % 2)) for epoch in range(40)],
+        [(0, -80.0), (1, 0.5), (2, 0.7), (3, 0.7), (4, 0.7), (5, -80.0)],
+    ],
+)
+def test_a_curve_is_whole_where_nothing_is_far_off_or_its_ends_are(
+    words: list[str], points: list[tuple[int, float]]
+) -> None:
+    loss_curve({"r2": points}, title="t", best_epoch=len(points) - 1)
+
+    assert not any("the panel)" in word for word in words)
+
+
+def test_the_best_epoch_is_never_cut_off(words: list[str]) -> None:
+    off = [(epoch, -50.0 if epoch == 3 else 0.5 + epoch / 100) for epoch in range(40)]
+    loss_curve({"r2": off}, title="t", best_epoch=10)
+    assert "r2 (1 below the panel)" in words
+    words.clear()
+    loss_curve({"r2": off}, title="t", best_epoch=3)
+    assert "r2" in words
