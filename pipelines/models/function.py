@@ -1,0 +1,131 @@
+"""The user's own model: a function of theirs that makes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from pipelines.inputs import InputFacts
+from pipelines.models.base import ModelSpec
+from pipelines.own_code import OwnCodeError, Reference, load
+from pipelines.tasks import Head
+
+if TYPE_CHECKING:
+    import keras
+
+
+class FunctionModel(ModelSpec):
+    """Your own Keras model: what `function(inputs: InputFacts, head: Head, **arguments)` returns.
+
+    It takes raw samples (n, *inputs.shape) and ends in `head.units` units with `head.activation`; where a number is
+    predicted, the last layer multiplies by `head.scale` and adds `head.offset`. It is made of Keras's own classes, so
+    that its file can be loaded where this code is not.
+    """
+
+    name: Literal["function"] = "function"
+    function: Reference
+    """The function, as `module:function`; looked for in the current folder too."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """What it is called with beside inputs and head, by name; each can vary, such as `model.arguments.width`."""
+
+    @model_validator(mode="after")
+    def _prepares_itself(self) -> Self:
+        fields = ModelSpec.model_fields
+        idle = [field for field in ("scaling", "features") if getattr(self, field) != fields[field].default]
+        if idle:
+            raise ValueError(f"{' and '.join(idle)} would do nothing: the function prepares its raw samples itself")
+        return self
+
+    def build(self, inputs: InputFacts, head: Head) -> keras.Model:
+        """See `ModelSpec.build`.
+
+        Raises:
+            OwnCodeError: The function cannot be had or called so, or what it returned is no such model.
+        """
+        self.refuse_misfits(inputs)
+        function = load(self.function)
+        if not callable(function):
+            raise OwnCodeError(f"'{self.function}' must be a function, got {_a(function)}.")
+        try:
+            inspect.signature(function).bind(inputs, head, **self.arguments)
+        except TypeError as error:
+            called = ", ".join(["inputs", "head", *(f"{key}={value!r}" for key, value in self.arguments.items())])
+            raise OwnCodeError(f"'{self.function}' cannot be called with ({called}): {error}.") from None
+        except ValueError:
+            pass  # a function without a signature, such as one in C
+        model = function(inputs, head, **self.arguments)
+        wrong = _wrong_with(model, inputs, head)
+        if wrong is not None:
+            raise OwnCodeError(f"The model that '{self.function}' returned {wrong}.")
+        made: keras.Model = model
+        return made
+
+
+def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
+    """What is wrong with a model, as a sentence without its subject; None for a good one."""
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return f"must be a keras.Model, got {_a(model)}"
+    begin = f"begin with keras.Input({inputs.shape})"
+    if not getattr(model, "inputs", None):
+        return f"has no input yet: {begin}, and make it with keras.Sequential or keras.Model(input, output)"
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return f"must have one input and one output, got {len(model.inputs)} and {len(model.outputs)}"
+    given, wanted = tuple(model.inputs[0].shape), (None, *inputs.shape)
+    if given != wanted:
+        return f"takes {_form(given)}, and a batch of raw samples is {_form(wanted)}: {begin}"
+    if model.inputs[0].dtype != "float32":
+        return f"takes {model.inputs[0].dtype}, and raw samples are float32: {begin}"
+    given, wanted = tuple(model.outputs[0].shape), (None, head.units)
+    if given != wanted:
+        return f"gives {_form(given)}, and this task needs {_form(wanted)}: end with keras.layers.Dense(head.units)"
+    foreign = list(dict.fromkeys(_foreign(_config_of(model))))
+    if foreign:
+        return (
+            f"has what is not Keras's own: {', '.join(foreign)}. Its file could not be loaded by a server that lacks "
+            f"this code, or only by running it; use Keras's layers and keras.ops"
+        )
+    return None
+
+
+def _config_of(model: keras.Model) -> Any:
+    import keras
+
+    try:
+        return keras.saving.serialize_keras_object(model)
+    except Exception as error:  # whatever a class of the user's raises
+        raise OwnCodeError(f"The model cannot be saved ({type(error).__name__}: {error}).") from error
+
+
+def _foreign(config: Any) -> Iterator[str]:
+    """Names of the classes and functions in a model's config that plain Keras does not have, or will not run."""
+    if isinstance(config, list | tuple):
+        for part in config:
+            yield from _foreign(part)
+    elif isinstance(config, dict):
+        name = config.get("class_name")
+        if name == "__lambda__":
+            yield "a lambda"
+        elif name == "function":
+            yield f"the function {config.get('config')}"
+        elif isinstance(name, str) and "module" in config:
+            module = str(config["module"] or "")
+            if module != "keras" and not module.startswith("keras."):
+                yield f"the class {name}"
+        for key, part in config.items():
+            if key != "compile_config":  # a training compiles it anew
+                yield from _foreign(part)
+
+
+def _a(value: Any) -> str:
+    return "nothing (does it return the model?)" if value is None else f"one of {type(value).__name__}"
+
+
+def _form(shape: tuple[int | None, ...]) -> str:
+    return (
+        "(" + ", ".join("n" if side is None else str(side) for side in shape) + ("," if len(shape) == 1 else "") + ")"
+    )
