@@ -16,7 +16,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down \
-	setup test smoke check lint types imports format lock clean clean-all
+	setup test smoke check lint types imports format schema lock clean clean-all
 
 # A machine with a working NVIDIA GPU gets TensorFlow's CUDA build; the question costs a process only where a driver is.
 DEVICE  := $(if $(wildcard /dev/nvidiactl /dev/dxg),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu),cpu)
@@ -100,6 +100,9 @@ imports: $(DEV)  ## import-linter: the floors and doors of pyproject.toml
 
 format: $(DEV)  ## let ruff repair and lay out the code (the only target that edits files)
 	@$(VENV_PY) -m ruff check --fix; $(VENV_PY) -m ruff format
+
+schema: $(RUNTIME)  ## write configs/recipe.schema.json, from which editors complete and check recipes
+	@$(REGATTA) schema configs/recipe.schema.json
 
 lock: $(RUNTIME)  ## compile requirements/*.txt from pyproject.toml anew (ARGS=--upgrade for newest versions)
 	@$(VENV_PY) requirements/lock.py $(ARGS)

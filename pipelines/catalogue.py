@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, get_args
+import types
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
@@ -13,12 +14,14 @@ from pydantic_core import PydanticUndefined
 from pipelines.callbacks import Callback
 from pipelines.datasets import Dataset
 from pipelines.executors import ExecutorKind
+from pipelines.losses import Loss
+from pipelines.metrics import Metric
 from pipelines.models import Model
 from pipelines.optimizers import Optimizer
 from pipelines.pruners import Pruner
 from pipelines.samplers import Sampler
-from pipelines.schedules import EpochSchedule
-from pipelines.spec import Spec, kinds_of
+from pipelines.schedules import EpochSchedule, LearningRate
+from pipelines.spec import Spec, kind_name, kinds_of
 
 _SIGNS = ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<="))
 
@@ -29,8 +32,11 @@ def rooms() -> Mapping[str, Mapping[str, type[Spec] | None]]:
         "datasets": kinds_of(Dataset),
         "models": kinds_of(Model),
         "optimizers": kinds_of(Optimizer),
+        "losses": kinds_of(Loss),
+        "metrics": kinds_of(Metric),
         "callbacks": kinds_of(Callback),
-        "schedules": kinds_of(EpochSchedule),
+        "schedules": kinds_of(LearningRate),
+        "epoch_schedules": kinds_of(EpochSchedule),
         "samplers": kinds_of(Sampler),
         "pruners": kinds_of(Pruner),
         "executors": dict.fromkeys(get_args(ExecutorKind)),
@@ -55,16 +61,46 @@ def parameters_of(spec: type[Spec] | None) -> list[tuple[str, str, str]]:
 
 def _default_and_limits(field: FieldInfo) -> str:
     default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-    limits = [
-        f"{sign} {getattr(bound, attribute):g}"
-        for bound in field.metadata
-        for kind, attribute, sign in _SIGNS
-        if isinstance(bound, kind)
-    ]
+    bounds = _bounds(field.metadata)
+    limits = list(dict.fromkeys([*bounds, *_limits(field.annotation)]))
+    # `relu, or a list with one a layer` has the same limits twice
+    limits = [limit for limit in limits if limit.removeprefix("each ") == limit or limit[5:] not in limits]
     return f"{default} ({', '.join(limits)})" if limits else default
+
+
+def _limits(annotation: Any) -> list[str]:
+    """What a value of this annotation may be, in words: bounds, choices, kinds where it can be a part of its own."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return [*_bounds(parts[1:]), *_limits(parts[0])]
+    if origin is Literal:
+        return [" | ".join(_shown(choice) for choice in parts)] if len(parts) > 1 else [f"or {_shown(parts[0])}"]
+    if origin in (tuple, list):
+        return [f"each {limit}" for part in parts if part is not ... for limit in _limits(part)]
+    if origin in (Union, types.UnionType) and not all(
+        isinstance(part, type) and issubclass(part, Spec) for part in parts
+    ):
+        return [limit for part in parts for limit in _limits(part)]
+    kinds = kinds_of(annotation)
+    return [f"or one of {', '.join(kinds)}"] if kinds and all(map(kind_name, kinds.values())) else []
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    found = []
+    for item in metadata:
+        inside = item.metadata if isinstance(item, FieldInfo) else [item]
+        found += [
+            f"{sign} {getattr(bound, attribute):g}"
+            for bound in inside
+            for kind, attribute, sign in _SIGNS
+            if isinstance(bound, kind)
+        ]
+    return found
 
 
 def _shown(value: Any) -> str:
     if value is PydanticUndefined:
         return "required"
+    if isinstance(value, Spec):
+        return kind_name(value.__class__) or json.dumps(value.model_dump(mode="json"))
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -232,10 +233,28 @@ def list_kinds(
         if kind not in (None, room):
             continue
         print(f"{room}:" if kind is None else "", end="" if kind else "\n")
+        width = max(map(len, kinds))
         for name, spec in kinds.items():
-            print(f"  {name:<24} {summary_of(spec)}".rstrip())
+            print(f"  {name:<{width}}  {summary_of(spec)}".rstrip())
             for parameter, default, what in parameters_of(spec) if kind is not None else ():
-                print(f"      {parameter:<24} {default:<28} {what}".rstrip())
+                print(f"      {parameter:<24} {default}".rstrip())
+                print(*textwrap.wrap(what, 110, initial_indent=" " * 35, subsequent_indent=" " * 35), sep="\n")
+
+
+@app.command()
+def schema(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to write it; standard output if left out.")
+    ] = None,
+) -> None:
+    """Write the JSON schema of recipes, with which editors complete and check them."""
+    from pipelines.schema import recipe_schema
+
+    text = json.dumps(recipe_schema(), indent=1) + "\n"
+    if path is None:
+        print(text, end="")
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def _mend(verb: str) -> None:

@@ -17,6 +17,7 @@ from pipelines.errors import HomeError, NothingToPromote, RegattaError
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import StudyFolder
+from pipelines.pictures import sample_grid
 from pipelines.promote import Promoted, best_trial
 from pipelines.records import StudyHistory, TrialHistory
 from pipelines.report import write_report
@@ -38,6 +39,7 @@ _ABANDONED_S = 5.0
 """The same for a sweep that has broken off."""
 _TAG_BYTES = 7900
 """MLflow cuts longer tags."""
+SAMPLES = "samples.png"
 
 Promote = Callable[[TrialHistory, StudyFolder, str, str], Promoted]
 
@@ -129,6 +131,10 @@ class Closing:
                 "pruner": config.pruner.name,
             },
         )
+        path = self._folder.root / SAMPLES
+        train, _ = data.read()
+        path.write_bytes(sample_grid(train.x, train.y, data.facts))
+        self._parent.keep(path)
 
     def close(self, outcome: Outcome, begun: float, promote: Promote | None) -> Summary:
         """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""
@@ -250,8 +256,9 @@ def describe(history: StudyHistory, best: TrialHistory | None) -> str:
         lines.append("\n".join(f"- `{name}`: {value}" for name, value in best.params.items()))
     if history.champion:
         champion = history.champion
-        lines.append(
-            f"Champion: version {champion['version']}, test accuracy {champion['test_accuracy']:.4f} on sealed data."
-        )
+        scores = [
+            f"{name.replace('_', ' ')} {value:.4f}" for name, value in champion.items() if name.startswith("test_")
+        ]
+        lines.append(f"Champion: version {champion['version']}, {', '.join(scores)} on sealed data.")
     lines += [f"[{name}: all trials, best first]({address})" for name, address in history.links.items()]
     return "\n\n".join(lines)

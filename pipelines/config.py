@@ -6,60 +6,58 @@ A recipe is a training config plus a map of what varies in it; a trial is theref
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from pipelines.callbacks import Callback, CallbackSpec, label_is_name
+from pipelines.agreement import Problem, no_such_metric, problems
+from pipelines.callbacks import Callback, label_is_name
 from pipelines.datasets import Dataset
 from pipelines.datasets.digits import Digits
 from pipelines.distributions import Entry
 from pipelines.executors import ExecutorKind
+from pipelines.goals import Goal, goal_of, known_task
+from pipelines.inputs import InputFacts
+from pipelines.losses import Loss
+from pipelines.metrics import Direction, Metric, direction_of
 from pipelines.models import Model
 from pipelines.models.dense import DenseModel
 from pipelines.optimizers import Adam, Optimizer
 from pipelines.pruners import MedianPruner, Pruner
 from pipelines.samplers import Sampler, TpeSampler
 from pipelines.spec import Spec
+from pipelines.tasks import SCORES, Task, task_of
 
-Direction = Literal["minimize", "maximize"]
-METRICS = ("loss", "accuracy")
-"""What every training logs, and again with `val_` before it."""
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
-def metric_names() -> tuple[str, ...]:
-    """The metrics that every epoch of a training has."""
-    return (*METRICS, *(f"val_{name}" for name in METRICS))
-
-
-def _watches_what_exists(callback: CallbackSpec) -> CallbackSpec:
-    """What a callback watches must exist in an epoch."""
-    known = metric_names()
-    unknown = [name for name in dict.fromkeys(callback.watched_metrics()) if name not in known]
-    if not unknown:
-        return callback
-    details: list[InitErrorDetails] = []
-    for name in unknown:
-        place = ("monitor",) if getattr(callback, "monitor", None) == name else ("filepath",)
-        problem = ValueError(f"watches '{name}', which no epoch has; there are {', '.join(known)}")
-        details.append({"type": "value_error", "loc": place, "input": name, "ctx": {"error": problem}})
-    raise ValidationError.from_exception_data("callback", details)  # each at its own place in the recipe
+def _labels_as_words(data: Any) -> Any:
+    """YAML reads the labels of digits as numbers."""
+    return {str(label): weight for label, weight in data.items()} if isinstance(data, dict) else data
 
 
 class TrainingConfig(Spec):
     """One training, complete: the same config on the same machine gives the same curve."""
 
     dataset: Dataset = Digits()
-    """What is learned."""
+    """What is learned from."""
+    task: Task | None = None
+    """What is learned: `multiclass`, `binary` or `regression`; told from the data set where left out."""
     model: Model = DenseModel()
     """What learns it."""
+    loss: Loss | None = None
+    """What is made small; the task's own loss where left out."""
+    metrics: tuple[Metric, ...] | None = None
+    """What is measured at every epoch beside the loss; the task's own metrics where left out."""
+    class_weight: Annotated[
+        Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_labels_as_words)
+    ] = None
+    """What a sample of each class counts in training, by label; `balanced` gives every class the same sum."""
     optimizer: Optimizer = Adam()
     """How it learns."""
-    callbacks: Annotated[
-        dict[str, Annotated[Callback, AfterValidator(_watches_what_exists)]], BeforeValidator(label_is_name)
-    ] = Field(default_factory=dict)
+    callbacks: Annotated[dict[str, Callback], BeforeValidator(label_is_name)] = Field(default_factory=dict)
     """What looks on and steps in, by label, in the order they are called."""
     epochs: int = Field(20, ge=1)
     """Passes over the training samples, at most."""
@@ -68,13 +66,29 @@ class TrainingConfig(Spec):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of initial weights, sample order and everything else that is drawn. Trial n of a sweep adds n."""
 
-    @field_validator("callbacks")
+    @model_validator(mode="after")
+    def _hangs_together(self) -> TrainingConfig:
+        found = self.check_parts(dict(self))
+        if found:
+            details: list[InitErrorDetails] = [
+                {"type": "value_error", "loc": place, "input": None, "ctx": {"error": ValueError(message)}}
+                for place, message in found
+            ]
+            raise ValidationError.from_exception_data(type(self).__name__, details)
+        return self
+
     @classmethod
-    def _one_owner_of_the_rate(cls, callbacks: dict[str, CallbackSpec]) -> dict[str, CallbackSpec]:
-        owners = [label for label, callback in callbacks.items() if callback.owns_learning_rate()]
-        if len(owners) > 1:
-            raise ValueError(f"{' and '.join(owners)} would all move the learning rate; keep one of them")
-        return callbacks
+    def check_parts(cls, parts: Mapping[str, Any]) -> list[Problem]:
+        """What does not go together among the parts of a config that could be read, each with its place."""
+        return problems(parts)
+
+    def check_with(self, facts: InputFacts) -> list[Problem]:
+        """The same, now that the data is there."""
+        return problems(dict(self), facts)
+
+    def goal(self, facts: InputFacts) -> Goal:
+        """What is learned from this data, with everything told that the recipe leaves out."""
+        return goal_of(dict(self), facts)
 
 
 class Objective(Spec):
@@ -85,16 +99,10 @@ class Objective(Spec):
     direction: Direction | None = None
     """`minimize` or `maximize`; told from the metric where left out."""
 
-    @model_validator(mode="after")
-    def _exists(self) -> Objective:
-        if self.metric not in metric_names():
-            raise ValueError(f"no epoch has '{self.metric}'; there are {', '.join(metric_names())}")
-        return self
-
     @property
     def sense(self) -> Direction:
         """The direction, told from the metric where the recipe does not say."""
-        return self.direction or ("minimize" if self.metric.endswith("loss") else "maximize")
+        return self.direction or direction_of(self.metric)
 
 
 class Budget(Spec):
@@ -123,13 +131,19 @@ class Execution(Spec):
     """Resident memory above which a worker is replaced by a fresh one, in MiB."""
     gpu_memory_mb: int | None = Field(None, ge=64)
     """Cap on a worker's GPU memory, in MiB; without it the memory grows as needed."""
+    data_memory_mb: int = Field(1024, ge=0)
+    """Memory that the data of a trial may use, in MiB; a worker reads larger data from disk, batch by batch, in the
+    same order and to the same result."""
 
 
 class Promotion(Spec):
     """When the best trial becomes the champion."""
 
-    metric: Literal["test_accuracy", "test_loss"] = "test_accuracy"
-    """What candidate and champion are compared by, on the sealed test part."""
+    metric: Literal["test_accuracy", "test_auc", "test_loss", "test_r2", "test_mae", "test_rmse", "test_mse"] | None = (
+        None
+    )
+    """What candidate and champion are compared by, on the sealed test part; where left out, `test_accuracy` for
+    classes and `test_r2` for a number."""
     min_gain: float = Field(0.0, ge=0)
     """By how much the candidate must be better; 0 means any gain at all."""
 
@@ -165,6 +179,54 @@ class SweepConfig(TrainingConfig):
     promotion: Promotion = Promotion()
     """When the best trial becomes the champion."""
 
+    @classmethod
+    def check_parts(cls, parts: Mapping[str, Any]) -> list[Problem]:
+        """Also what the objective, the promotion and the search space ask of the training."""
+        return [*problems(parts), *_sweep_problems(parts, known_task(parts))]
+
+    def check_with(self, facts: InputFacts) -> list[Problem]:
+        """The same, now that the data is there."""
+        task = self.task or task_of(facts.labels)
+        return [*problems(dict(self), facts), *_sweep_problems(dict(self), task)]
+
     def training(self) -> dict[str, Any]:
         """The training config that trials vary, as plain JSON types."""
         return self.model_dump(mode="json", include=set(TrainingConfig.model_fields))
+
+
+def sound_parts(root: type[TrainingConfig], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config that can be read, whatever is wrong with the rest; those left out have their defaults."""
+    parts: dict[str, Any] = {}
+    for name, field in root.model_fields.items():
+        if name not in raw:
+            if not field.is_required():
+                parts[name] = field.get_default(call_default_factory=True)
+            continue
+        try:
+            parts[name] = TypeAdapter(field.rebuild_annotation()).validate_python(raw[name])
+        except ValidationError:
+            continue  # reported already, at its own place
+    return parts
+
+
+def _sweep_problems(parts: Mapping[str, Any], task: Task | None) -> Iterator[Problem]:
+    """What objective, promotion and search space ask of the training."""
+    objective: Objective | None = parts.get("objective")
+    promotion: Promotion | None = parts.get("promotion")
+    missing = no_such_metric(objective.metric, parts, task) if objective is not None and "metrics" in parts else None
+    if missing:
+        yield Problem(("objective", "metric"), missing)
+    if promotion is not None and promotion.metric is not None and task is not None:
+        judged_by = SCORES[task]
+        if promotion.metric not in judged_by:
+            message = f"a {task} model is judged by {', '.join(judged_by)}, got '{promotion.metric}'"
+            yield Problem(("promotion", "metric"), message)
+    if objective is not None and objective.metric.endswith("loss"):
+        other = "val_mae" if task is Task.REGRESSION else "val_accuracy"
+        for path in parts.get("search_space") or {}:
+            if path.split(".")[0] == "loss":
+                message = (
+                    f"trials with different losses cannot be compared by '{objective.metric}'; let the objective be "
+                    f"another metric, such as {other}"
+                )
+                yield Problem(("search_space", path), message)

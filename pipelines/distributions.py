@@ -114,8 +114,22 @@ def _kind(data: Any) -> str:
     if isinstance(data, dict):
         if isinstance(data.get("type"), str):
             return str(data["type"])
-        return "range without a type" if data.keys() & {"low", "high", "choices"} else "branches"
+        if data.keys() & {"low", "high", "choices"}:
+            return "range without a type"
+        return "node" if isinstance(data.get("name"), str) else "branches"
+    if isinstance(data, Node):
+        return "node"
     return "branches" if isinstance(data, Branches) else "constant"
+
+
+def _kind_inside(data: Any) -> str:
+    """The same inside a branch, where a mapping may also be one that is simply part of the config."""
+    kind = _kind(data)
+    if kind == "branches" and isinstance(data, dict):
+        contents = [value for value in data.values() if value is not None]
+        kinds_only = all(isinstance(value, dict) and _kind(value) in {"branches", "node"} for value in contents)
+        return "branches" if data and kinds_only else "node"
+    return kind
 
 
 class Branches(RootModel[dict[str, dict[str, "BranchEntry"]]]):
@@ -135,6 +149,12 @@ class Branches(RootModel[dict[str, dict[str, "BranchEntry"]]]):
         )
 
 
+class Node(RootModel[dict[str, "BranchEntry"]]):
+    """A part of the config as it stands, with things in it that may vary: `{name: cosine, alpha: [0, 0.1]}`."""
+
+    model_config = {"frozen": True}
+
+
 def _from_list(data: Any) -> Any:
     return {"type": "categorical", "choices": data} if isinstance(data, list) else data
 
@@ -147,11 +167,13 @@ _VARYING = (
     Annotated[Choices, Tag("categorical")],
     Annotated[Choices, BeforeValidator(_from_list), Tag("list")],
     Annotated[Branches, Tag("branches")],
+    Annotated[Node, Tag("node")],
 )
 Entry = Annotated[Union[_VARYING], Discriminator(_kind)]  # type: ignore[valid-type]  # noqa: UP007
-BranchEntry = Annotated[Union[(*_VARYING, Annotated[Scalar, Tag("constant")])], Discriminator(_kind)]  # type: ignore[valid-type]
+BranchEntry = Annotated[Union[(*_VARYING, Annotated[Scalar, Tag("constant")])], Discriminator(_kind_inside)]  # type: ignore[valid-type]
 
 Branches.model_rebuild()
+Node.model_rebuild()
 
 
 def label(choice: Any) -> Any:

@@ -20,7 +20,7 @@ from pipelines.datasets.prepared import open_prepared
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import RegattaError
 from pipelines.executors.base import Answer
-from pipelines.package import Scores, build_package, load_checkpoint, onnx_probabilities, probabilities_of, score
+from pipelines.package import Scores, build_package, load_checkpoint, onnx_outputs, outputs_of, score
 from pipelines.tracking.models import warm_up
 
 GOLDEN_SAMPLES = 16
@@ -86,20 +86,23 @@ def judge(request: JudgeRequest) -> Judged:
         DataError: The data is not what the candidate trained on.
         TrackingError: The candidate's two forms disagree.
     """
-    spec = TrainingConfig.model_validate(request.config).dataset
+    config = TrainingConfig.model_validate(request.config)
+    spec = config.dataset
     data = open_prepared(Path(request.data))
+    task = config.goal(data.facts).task
     folder = Path(request.user_folder) if request.user_folder else None
-    test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256)
+    test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256, task=config.task)
     model = load_checkpoint(Path(request.checkpoint))
-    scores = score(probabilities_of(model, test.x), test.y)
+    scores = score(task, outputs_of(model, test.x), test.y)
     theirs = None
     if request.champion is not None:
-        theirs = score(onnx_probabilities(Path(request.champion) / "model.onnx", test.x), test.y)
+        theirs = score(task, onnx_outputs(Path(request.champion) / "model.onnx", test.x, data.facts), test.y)
     shutil.rmtree(request.package, ignore_errors=True)
     build_package(
         model,
         Path(request.package),
         name=request.name,
+        task=task,
         facts=data.facts,
         golden=golden_samples(test),
         scores=scores,
@@ -110,9 +113,17 @@ def judge(request: JudgeRequest) -> Judged:
 
 
 def golden_samples(test: Samples) -> Samples:
-    """The first sample of each class, then the second of each, up to a fixed number: for checks, and for people."""
-    labels = np.asarray(test.y)
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        rank[labels == label] = np.arange((labels == label).sum())
-    return test.take(np.lexsort((labels, rank))[:GOLDEN_SAMPLES].astype(np.int64))
+    """A fixed number of samples for checks, and for people.
+
+    The first sample of each class, then the second of each, and so on; where a number is predicted, samples whose
+    targets are spread evenly from the smallest to the largest.
+    """
+    truth = np.asarray(test.y)
+    if not np.issubdtype(truth.dtype, np.integer):
+        ranked = np.argsort(truth, kind="stable")
+        places = np.linspace(0, len(ranked) - 1, min(GOLDEN_SAMPLES, len(ranked))).round().astype(np.int64)
+        return test.take(ranked[places])
+    rank = np.empty(len(truth), np.int64)
+    for label in np.unique(truth):
+        rank[truth == label] = np.arange((truth == label).sum())
+    return test.take(np.lexsort((truth, rank))[:GOLDEN_SAMPLES].astype(np.int64))

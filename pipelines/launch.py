@@ -21,7 +21,7 @@ from pipelines.home import Home, StudyFolder
 from pipelines.judging import JudgeWorker
 from pipelines.progress import Progress
 from pipelines.promote import Judge, promote_with
-from pipelines.recipes import identity
+from pipelines.recipes import check_with_data, identity
 from pipelines.stack import tracking_server
 from pipelines.study import Study
 from pipelines.sweep import Outcome, Sweep
@@ -53,7 +53,8 @@ def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, pro
     folder = home.study(config.study)
     with ExitStack() as open_rooms:
         open_rooms.enter_context(folder.locked())
-        data = prepare(config.dataset, user_data_folder(), home.data)
+        data = prepare(config.dataset, user_data_folder(), home.data, config.task)
+        check_with_data(config, data.facts, f"study '{config.study}'")
         server = tracking_server(wait=False)
         facts = _take_up(config, folder, server, console, fresh=fresh)
         facts.trains_on(data)
@@ -107,10 +108,12 @@ def make_executor(config: SweepConfig, folder: StudyFolder) -> tuple[Executor, i
     found, cores = devices.gpus(), devices.cores()
     if execution.executor == "inline":
         os.environ.update(environment(cores, found[0] if found else None))
-        return InlineExecutor(partial(TrialWorker, WorkerSettings(cores, execution.gpu_memory_mb))), 1
+        return InlineExecutor(
+            partial(TrialWorker, WorkerSettings(cores, execution.gpu_memory_mb, execution.data_memory_mb))
+        ), 1
     workers = execution.workers if execution.workers != "auto" else len(found) or cores
     environments = shares(cores, workers, found)
-    settings = WorkerSettings(max(1, cores // workers), execution.gpu_memory_mb)
+    settings = WorkerSettings(max(1, cores // workers), execution.gpu_memory_mb, execution.data_memory_mb)
     recycling = Recycling(execution.recycle_after, execution.memory_limit_mb << 20)
     executor = ProcessesExecutor(partial(TrialWorker, settings), environments, logs=folder.logs, recycling=recycling)
     return executor, workers

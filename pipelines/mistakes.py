@@ -77,7 +77,9 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
         known = _known_keys(detail["loc"], root)
         word = str(detail["loc"][-1])
         listed = f"; known here: {', '.join(known)}" if known else ""
-        return f"is no known key{did_you_mean(word, known)}{listed}"
+        elsewhere = word in root.model_fields and len(detail["loc"]) > 1 and word not in known
+        hint = f"; '{word}' stands at the top of a recipe" if elsewhere else did_you_mean(word, known)
+        return f"is no known key{hint}{listed}"
     if kind == "missing":
         return "is missing"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
@@ -95,7 +97,7 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
 
 
 def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
-    if context.get("discriminator") == "_kind()":  # an entry of the search space
+    if context.get("discriminator") in {"_kind()", "_kind_inside()"}:  # an entry of the search space
         if isinstance(got, dict):
             return f"its type must be float, int or categorical, got {got.get('type')!r}"
         return (

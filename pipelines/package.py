@@ -7,6 +7,7 @@ contract of its input and output, golden samples with the outputs they must give
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,37 +17,67 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.checkpoints import sha256_of
+from pipelines.datasets.base import chunks
 from pipelines.errors import TrackingError
+from pipelines.tasks import OUTPUT_NAMES, SCORES, Task
 
 if TYPE_CHECKING:
     import keras
 
     from pipelines.datasets import Samples
-    from pipelines.inputs import InputFacts
+    from pipelines.datasets.base import Rows
+    from pipelines.inputs import Column, InputFacts
 
 FORMAT = 1
 PARITY = 1e-4
-"""Largest difference of a probability between the Keras model and its ONNX form; rounding gives about 1e-6."""
+"""Largest difference of an output between the Keras model and its ONNX form, or share of the largest one where outputs
+are large; rounding gives about 1e-6."""
 MANIFEST, CONTRACT, GRAPH = "manifest.json", "contract.json", "model.onnx"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How a model did on a set of samples: mean cross-entropy in nats, and the share of right answers."""
+    """How a model did on samples: values by the names that `pipelines.tasks.SCORES` has for its task, in that order."""
 
-    test_loss: float
-    test_accuracy: float
+    values: Mapping[str, float]
 
     def to_json(self) -> dict[str, float]:
         """Plain types."""
-        return {"test_loss": self.test_loss, "test_accuracy": self.test_accuracy}
+        return dict(self.values)
+
+    @property
+    def headline(self) -> str:
+        """Name of the score that people look at first."""
+        return next(iter(self.values))
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
-    """Scores from probabilities float32 (n, classes) and labels int64 (n,). Keras clips at 1e-7 too."""
-    of_truth = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-7, 1.0)
-    right = probabilities.argmax(axis=1) == labels
-    return Scores(float(-np.log(of_truth).mean()), float(right.mean()))
+def score(task: Task, outputs: np.ndarray, truth: np.ndarray) -> Scores:
+    """Scores from a model's outputs float32 (n, units) and the truth: int64 (n,) classes or float32 (n,) numbers."""
+    outputs = outputs.astype(np.float64)
+    if task is Task.REGRESSION:
+        missed = outputs[:, 0] - truth
+        spread = float(((truth - truth.mean()) ** 2).sum())
+        squares = float((missed**2).mean())
+        values = {
+            "test_r2": 1.0 - float((missed**2).sum()) / spread if spread else math.nan,
+            "test_mae": float(np.abs(missed).mean()),
+            "test_rmse": math.sqrt(squares),
+            "test_mse": squares,
+        }
+    else:
+        both = np.hstack([1.0 - outputs, outputs]) if task is Task.BINARY else outputs
+        of_truth = np.clip(both[np.arange(len(truth)), truth], 1e-7, 1.0)  # Keras clips there too
+        values = {"test_accuracy": float((both.argmax(axis=1) == truth).mean())}
+        if task is Task.BINARY:
+            values["test_auc"] = _area_under_roc(outputs[:, 0], truth)
+        values["test_loss"] = float(-np.log(of_truth).mean())
+    return Scores({name: values[name] for name in SCORES[task]})
+
+
+def _area_under_roc(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    return float(roc_auc_score(truth, probabilities)) if len(np.unique(truth)) == 2 else math.nan
 
 
 def load_checkpoint(path: Path) -> keras.Model:
@@ -56,22 +87,34 @@ def load_checkpoint(path: Path) -> keras.Model:
     return keras.models.load_model(path, safe_mode=True)
 
 
-def probabilities_of(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """What the Keras model says: float32 (n, classes)."""
-    pieces = [np.asarray(model(x[start : start + 1024].astype(np.float32), training=False)) for start in _starts(x)]
+def outputs_of(model: keras.Model, x: Rows) -> np.ndarray:
+    """What the Keras model says of coded samples: float32 (n, units)."""
+    pieces = [np.asarray(model(chunk.astype(np.float32), training=False)) for chunk in chunks(x)]
     return np.concatenate(pieces)
 
 
-def onnx_probabilities(path: Path, x: np.ndarray) -> np.ndarray:
-    """What an ONNX file says: float32 (n, classes)."""
+def onnx_outputs(path: Path, x: Rows, facts: InputFacts) -> np.ndarray:
+    """What an ONNX file says of the same samples, given as a client would send them: float32 (n, units)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    pieces = [session.run(None, {name: x[start : start + 1024].astype(np.float32)})[0] for start in _starts(x)]
-    return np.concatenate(pieces)
+    return np.concatenate([session.run(None, {name: raw_rows(chunk, facts)})[0] for chunk in chunks(x)])
+
+
+def raw_rows(rows: np.ndarray, facts: InputFacts) -> np.ndarray:
+    """Coded samples as a client sends them: float32, or texts (n, columns) for a table with words."""
+    if not facts.has_words:
+        return rows.astype(np.float32)
+    columns = [
+        [repr(float(value)) for value in rows[:, place].astype(np.float32)]
+        if column.words is None
+        else np.array(["", *column.words])[rows[:, place].astype(np.int64)].tolist()
+        for place, column in enumerate(facts.columns)
+    ]
+    return np.array(columns).T
 
 
 def build_package(
@@ -79,6 +122,7 @@ def build_package(
     folder: Path,
     *,
     name: str,
+    task: Task,
     facts: InputFacts,
     golden: Samples,
     scores: Scores,
@@ -91,7 +135,8 @@ def build_package(
         model: The champion to be, compiled.
         folder: Where the package goes.
         name: The registered model's name.
-        facts: The form of a sample and the labels.
+        task: What the model has learned.
+        facts: The form of a sample and what is predicted.
         golden: Real samples, kept with the outputs that they must give.
         scores: On the sealed test part.
         source: Study, trial, attempt, epoch, run and digest of the checkpoint.
@@ -100,34 +145,37 @@ def build_package(
     Raises:
         TrackingError: The ONNX form gives other answers than the Keras model.
     """
-    model_input, model_output = model.inputs[0].name, "probabilities"
+    outputs = outputs_of(model, golden.x)
+    exported = folder.with_name(f"{folder.name}.onnx")  # MLflow wants to make the folder itself
+    # before there is a model of words: its tables would make TensorFlow warn of what the export leaves out
+    _export_onnx(model, exported, OUTPUT_NAMES[task], facts)
     _save_as_mlflow_model(model, folder, facts)
-    outputs = probabilities_of(model, golden.x)
-    _export_onnx(model, folder / GRAPH, model_output)
-    gap = float(np.abs(onnx_probabilities(folder / GRAPH, golden.x) - outputs).max())
-    if not gap <= PARITY:
+    exported.replace(folder / GRAPH)
+    gap = float(np.abs(onnx_outputs(folder / GRAPH, golden.x, facts) - outputs).max())
+    allowed = PARITY * max(1.0, float(np.abs(outputs).max()))
+    if not gap <= allowed:
         raise TrackingError(
             f"The ONNX form of trial {source.get('trial')} differs from its Keras model by {gap:.2g} on the golden "
-            f"samples; {PARITY:g} is allowed. The model is not registered."
+            f"samples; {allowed:.2g} is allowed. The model is not registered."
         )
-    np.savez(
-        folder / "golden.npz",
-        inputs=golden.x.astype(np.float32),
-        outputs=outputs.astype(np.float32),
-        labels=golden.y.astype(np.int64),
-    )
+    truth = {"labels": golden.y.astype(np.int64)} if facts.labels else {"targets": golden.y.astype(np.float32)}
+    inputs = raw_rows(np.asarray(golden.x[:]), facts)
+    np.savez(folder / "golden.npz", inputs=inputs, outputs=outputs.astype(np.float32), **truth)
+    limits = {} if facts.low is None or facts.high is None else {"range": [facts.low, facts.high]}
     contract = {
         "format": FORMAT,
         "name": name,
-        "task": "multiclass",
+        "task": str(task),
         "input": {
-            "name": model_input,
-            "dtype": "float32",
+            "name": model.inputs[0].name,
+            "dtype": "string" if facts.has_words else "float32",
             "shape": [None, *facts.shape],
-            "range": [facts.low, facts.high],
+            **limits,
         },
-        "output": {"name": model_output, "dtype": "float32", "shape": [None, len(facts.labels)]},
+        "output": {"name": OUTPUT_NAMES[task], "dtype": "float32", "shape": [None, outputs.shape[1]]},
         "labels": list(facts.labels),
+        "target": facts.target,
+        "columns": [_column(column) for column in facts.columns],
         "metrics": scores.to_json(),
         "source": dict(source),
         "dataset": dict(dataset),
@@ -135,6 +183,12 @@ def build_package(
     (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
     _write_manifest(folder)
     return folder
+
+
+def _column(column: Column) -> dict[str, Any]:
+    if column.words is None:
+        return {"name": column.name, "type": "number"}
+    return {"name": column.name, "type": "category", "words": list(column.words)}
 
 
 def read_contract(folder: Path) -> dict[str, Any]:
@@ -168,20 +222,25 @@ def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
     from importlib.metadata import version
 
+    from pipelines.models.words import words_model
     from pipelines.tracking.models import save_keras_model
 
     save_keras_model(
-        model,
+        words_model(model, facts.columns) if facts.has_words else model,
         folder,
         input_shape=(-1, *facts.shape),
-        output_shape=(-1, len(facts.labels)),
+        output_shape=(-1, model.output_shape[-1]),
+        columns={column.name: column.words is not None for column in facts.columns} if facts.has_words else None,
         requirements=[f"{library}=={version(library)}" for library in ("keras", "mlflow", "numpy")]
         + [f"tensorflow=={_tensorflow_version()}"],
     )
 
 
-def _export_onnx(model: keras.Model, path: Path, output_name: str) -> None:
-    """Keras's own export, with the output under a name that means something."""
+def _export_onnx(model: keras.Model, path: Path, output_name: str, facts: InputFacts) -> None:
+    """Keras's own export, with the output under a name that means something, and words in front where there are any."""
+    from pipelines.models.onnx_operators import teach_tf2onnx
+
+    teach_tf2onnx()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx tries names that NumPy has dropped
         model.export(str(path), format="onnx", verbose=False)
@@ -197,6 +256,10 @@ def _export_onnx(model: keras.Model, path: Path, output_name: str) -> None:
             if name == given:
                 node.input[index] = output_name
     graph.graph.output[0].name = output_name
+    if facts.has_words:
+        from pipelines.models.words import words_onnx
+
+        graph = words_onnx(graph, facts.columns, input_name=model.inputs[0].name)
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
 
@@ -213,7 +276,3 @@ def _tensorflow_version() -> str:
     import tensorflow as tf
 
     return str(tf.__version__)
-
-
-def _starts(x: np.ndarray) -> range:
-    return range(0, len(x), 1024)

@@ -18,8 +18,10 @@ from pipelines.facts import StudyFacts
 from pipelines.history import read_runs
 from pipelines.home import StudyFolder
 from pipelines.judging import Judged, JudgeRequest
+from pipelines.metrics import direction_of
 from pipelines.package import Scores, damage, read_contract
 from pipelines.records import TrialHistory, TrialState
+from pipelines.tasks import SCORES
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.models import CHAMPION, ModelRegistry, Version
 
@@ -65,7 +67,7 @@ class Promoted:
         """For a person."""
         word = "is the champion" if self.decision.promoted else "is registered, the champion stays"
         return (
-            f"{self.version.name} version {self.version.version} {word}: test accuracy {self.scores.test_accuracy:.4f} "
+            f"{self.version.name} version {self.version.version} {word}: {_in_words(self.scores)} "
             f"({self.decision.reason})"
         )
 
@@ -83,12 +85,13 @@ def best_trial(trials: Iterable[TrialHistory], direction: str) -> TrialHistory |
 
 def choose(candidate: Scores, champion: Scores | None, policy: Promotion) -> Decision:
     """Whether a candidate takes the champion's place, both judged on the same samples."""
-    mine = candidate.to_json()[policy.metric]
+    metric = policy.metric or candidate.headline
+    mine = candidate.values[metric]
     if champion is None:
-        return Decision(True, f"the first champion, with {policy.metric} {mine:.4f}")
-    theirs = champion.to_json()[policy.metric]
-    gain = theirs - mine if policy.metric.endswith("loss") else mine - theirs
-    compared = f"{policy.metric} {mine:.4f} against the champion's {theirs:.4f}"
+        return Decision(True, f"the first champion, with {metric} {mine:.4f}")
+    theirs = champion.values[metric]
+    gain = theirs - mine if direction_of(metric) == "minimize" else mine - theirs
+    compared = f"{metric} {mine:.4f} against the champion's {theirs:.4f}"
     if gain > policy.min_gain:
         return Decision(True, f"{compared}: better by {gain:.4f}")
     wanted = f"more than {policy.min_gain:g}" if policy.min_gain else "any gain at all"
@@ -167,6 +170,7 @@ class Promoter:
         self._registry = registry
         self._judge = judge
         self._user_folder = user_folder
+        self._task = config.goal(data.facts).task
 
     def promote(self, candidate: Candidate, *, experiment_id: str) -> Promoted:
         """Judges, packages, registers, and moves the alias where the candidate is better.
@@ -185,7 +189,7 @@ class Promoter:
         champion = self._registry.champion(name)
         if champion is not None and champion.tags.get(_DIGEST_TAG) == digest:
             decision = Decision(True, "it is the champion already")
-            scores = Scores(*(float(champion.tags[f"regatta.{key}"]) for key in ("test_loss", "test_accuracy")))
+            scores = Scores({key: float(champion.tags[f"regatta.{key}"]) for key in SCORES[self._task]})
             return Promoted(decision, champion, scores, scores, trial)
         source = self._source(candidate, digest)
         with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
@@ -232,13 +236,17 @@ class Promoter:
                 f"The champion, version {champion.version} of '{champion.name}', is damaged: {wrong}. It cannot be "
                 f"compared with; take its alias '{CHAMPION}' away in MLflow to start over."
             )
-        expected = [None, *self._data.facts.shape]
-        found = read_contract(folder)["input"]["shape"]
-        if found != expected:
-            raise TrackingError(
-                f"The champion of '{champion.name}' takes inputs of shape {found}, this study's data has {expected}: "
-                f"they cannot be compared. Give the study another name."
-            )
+        contract, facts = read_contract(folder), self._data.facts
+        for what, found, expected in (
+            ("learned the task", contract["task"], str(self._task)),
+            ("takes inputs of shape", contract["input"]["shape"], [None, *facts.shape]),
+            ("tells the classes", contract["labels"], list(facts.labels)),
+        ):
+            if found != expected:
+                raise TrackingError(
+                    f"The champion of '{champion.name}' {what} {found}, this study's data asks for {expected}: they "
+                    f"cannot be compared. Give the study another name."
+                )
         return folder
 
     def _source(self, candidate: Candidate, digest: str) -> dict[str, Any]:
@@ -282,3 +290,8 @@ def _tags(source: Mapping[str, Any], scores: Scores, decision: Decision) -> dict
         **{f"regatta.{key}": repr(value) for key, value in scores.to_json().items()},
         "regatta.decision": decision.reason,
     }
+
+
+def _in_words(scores: Scores) -> str:
+    """The score that people look at first, as they say it: `test accuracy 0.9778`."""
+    return f"{scores.headline.replace('_', ' ')} {scores.values[scores.headline]:.4f}"

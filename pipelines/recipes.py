@@ -12,9 +12,10 @@ import yaml
 from pydantic import ValidationError
 
 from pipelines import yaml_file
-from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.config import SweepConfig, TrainingConfig, sound_parts
 from pipelines.distributions import Entry
 from pipelines.errors import ConfigError, Mistake
+from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
 from pipelines.search_space import SearchSpace
 
@@ -48,14 +49,34 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
         config = SweepConfig.model_validate(raw)
     except ValidationError as error:
         found = explain(error, SweepConfig, raw)
+        if isinstance(raw, dict):  # what one part asks of another is known before every part is right
+            for place, message in SweepConfig.check_parts(sound_parts(SweepConfig, raw)):
+                if not any(_overlap(place, known) for known in found):
+                    found[place] = message
     for name, message in _check_space(raw, config).items():
         place = (SPACE, *_place_in_space(raw[SPACE], name))
-        if not any(place[: len(known)] == known or known[: len(place)] == place for known in found):
+        if not any(_overlap(place, known) for known in found):
             found[place] = message
     mistakes += [_mistake(document, chosen, place, message) for place, message in found.items()]
     if mistakes or config is None:
         raise ConfigError(source, mistakes)
     return config
+
+
+def check_with_data(config: SweepConfig | TrainingConfig, facts: InputFacts, source: str) -> None:
+    """What only the data could tell: whether the recipe's parts go with it.
+
+    Raises:
+        ConfigError: They do not; nothing was started.
+    """
+    found = config.check_with(facts)
+    if found:
+        raise ConfigError(source, [Mistake(dotted(place), message) for place, message in found])
+
+
+def _overlap(place: tuple[str | int, ...], known: tuple[str | int, ...]) -> bool:
+    """Whether one place lies within the other, or is it: one mistake is told there already."""
+    return place[: len(known)] == known or known[: len(place)] == place
 
 
 def _mistake(

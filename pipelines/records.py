@@ -124,8 +124,9 @@ class CallbackActed(Event):
     Attributes:
         epoch: The epoch in which it acted, from 0.
         callback: Its label in the recipe.
-        action: What it did, in one word: `stopped`, `learning_rate`, `saved`, `restored`, ...
-        text: The same, for a person: `halved the learning rate to 0.0005`.
+        action: What it did, in one word: `stopped`, `reduced` or `raised` (the learning rate), `moved` (the same,
+            within the epoch), `saved`, `restored`, `note`.
+        text: The same, for a person: `multiplied the learning rate by 0.5, to 0.0005`.
         value: The number that belongs to it, where there is one.
     """
 

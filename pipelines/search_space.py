@@ -11,13 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.config import TrainingConfig
-from pipelines.distributions import Branches, Distribution, Entry, FloatRange, IntRange, Suggests, label
+from pipelines.distributions import Branches, Distribution, Entry, FloatRange, IntRange, Node, Suggests, label
 from pipelines.mistakes import did_you_mean, dotted, explain
 
 ABSENT = "none"
 """The kind that takes an optional part (a callback) out of the config."""
-NOT_VARIED = ("dataset",)
-"""Trials on different samples could not be compared."""
+NOT_VARIED = {
+    "dataset": "trials on different samples could not be compared",
+    "task": "trials that learn different things could not be compared",
+    "metrics": "every trial must have the same metrics; list all of them",
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class SearchSpace:
             kinds = getattr(entry, "root", {})
             inside = next((other for other in self._entries if path.startswith(f"{other}.")), None)
             if first in NOT_VARIED:
-                wrong[path] = "cannot vary: trials on different samples could not be compared"
+                wrong[path] = f"cannot vary: {NOT_VARIED[first]}"
             elif first not in top_level:
                 known = ", ".join(name for name in top_level if name not in NOT_VARIED)
                 wrong[path] = f"is no path in the training config{did_you_mean(first, top_level)}; it has {known}"
@@ -169,6 +172,11 @@ class _Probe:
 
 
 def _parameters(name: str, node: Any, entry: str, place: str, given: Mapping[str, str]) -> Iterator[Parameter]:
+    if isinstance(node, Node):
+        for inner, inner_node in node.root.items():
+            if _varies(inner_node):
+                yield from _parameters(f"{name}.{inner}", inner_node, entry, f"{place}.{inner}", given)
+        return
     if not isinstance(node, Branches):
         yield Parameter(name, node, given, entry, place)
         return
@@ -198,6 +206,11 @@ def _may_go(path: str) -> bool:
 
 
 def _draw(trial: Suggests, name: str, entry: Any) -> Any:
+    if isinstance(entry, Node):
+        drawn: dict[str, Any] = {}
+        for inner, inner_entry in entry.root.items():
+            _set(drawn, inner.split("."), _draw(trial, f"{name}.{inner}", inner_entry))
+        return drawn
     if not isinstance(entry, Branches):
         return entry.suggest(trial, name) if _varies(entry) else entry
     kind = trial.suggest_categorical(name, list(entry.root))
@@ -210,6 +223,9 @@ def _draw(trial: Suggests, name: str, entry: Any) -> Any:
 
 
 def _varies(entry: Any) -> bool:
+    """Whether anything in an entry is drawn."""
+    if isinstance(entry, Node):
+        return any(_varies(inner) for inner in entry.root.values())
     return isinstance(entry, Branches) or hasattr(entry, "suggest")
 
 

@@ -20,6 +20,7 @@ from pipelines.executors.processes import ProcessesExecutor
 from pipelines.home import Home
 from pipelines.launch import user_data_folder
 from pipelines.pictures import loss_curve
+from pipelines.recipes import check_with_data
 from pipelines.records import Ended, EpochEnded, Event, TrialResult, TrialSpec
 from pipelines.stack import tracking_server
 from pipelines.tracking import make_tracker
@@ -114,7 +115,8 @@ def train(training: Training, console: Console) -> Trained:
     folder = home.training(f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
     with ExitStack() as open_rooms:
         open_rooms.enter_context(folder.locked())
-        data = prepare(training.config.dataset, user_data_folder(), home.data)
+        data = prepare(training.config.dataset, user_data_folder(), home.data, training.config.task)
+        check_with_data(training.config, data.facts, training.experiment)
         server = tracking_server(wait=False)
         sender = Sender(folder.journal, make_tracker(server), server)
         journal = Journal(folder.journal, on_append=sender.wake)

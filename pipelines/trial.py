@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipelines.acts import Acts
 from pipelines.records import (
+    CallbackActed,
     CheckpointWritten,
     Ended,
     EpochEnded,
     Event,
+    FileWritten,
+    PictureDrawn,
     Started,
     TrialResult,
     TrialSpec,
@@ -23,6 +27,8 @@ from pipelines.tracking.run import Run
 from pipelines.training.base import Best
 
 PICTURE = "loss_curve.png"
+ASIDE = "diagnostics/"
+"""Metrics that look into a model; of the best epoch they are no result."""
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -62,6 +68,10 @@ class TrialLife:
         self._best = Best(spec.direction)
         self._best_metrics: Mapping[str, float] = {}
         self._checkpoint: CheckpointWritten | None = None
+        self._acts = Acts()
+        # the last epoch of an earlier controller may lack its pictures, those before it have them
+        self._drawn_before = max((epoch for epoch, _ in self.curves.get("loss", ())), default=0)
+        self._drawn: set[tuple[str, int]] = set()
 
     def begin(self, experiment: str, parent: str | None, tags: Mapping[str, str]) -> None:
         """Begins the run, with everything that is needed to train the trial again by hand."""
@@ -102,6 +112,12 @@ class TrialLife:
                 self._checkpoint = event
             case CheckpointWritten(path=path):
                 self._run.keep(Path(path), self._folder_of(Path(path)))
+            case CallbackActed():
+                self._acts.add(event)
+            case FileWritten(path=path, folder=folder):
+                self._run.keep(Path(path), folder)
+            case PictureDrawn():
+                self._on_picture(event)
             case Ended():
                 self.seconds += event.seconds
         return Verdict.GO_ON
@@ -131,7 +147,7 @@ class TrialLife:
     def _new_attempt(self, spec: TrialSpec) -> None:
         self.spec = spec
         self._best = Best(spec.direction)
-        self._best_metrics, self._checkpoint = {}, None
+        self._best_metrics, self._checkpoint, self._acts = {}, None, Acts()
 
     def _on_epoch(self, event: EpochEnded) -> Verdict:
         known = {epoch for epoch, _ in self.curves.get("loss", ())}
@@ -144,6 +160,12 @@ class TrialLife:
             self._best_metrics = event.metrics
         stop = self._judge.should_stop(self.spec.number, event.epoch, value)
         return Verdict.STOP if stop else Verdict.GO_ON
+
+    def _on_picture(self, event: PictureDrawn) -> None:
+        """Keeps one picture an epoch, although a later attempt draws those of the earlier one again."""
+        if event.epoch >= self._drawn_before and (event.key, event.epoch) not in self._drawn:
+            self._drawn.add((event.key, event.epoch))
+            self._run.keep_picture(Path(event.path), event.key, event.epoch)
 
     def _outcome(self, ended: Ended) -> tuple[TrialState, str | None]:
         objective = self.spec.objective
@@ -165,12 +187,15 @@ class TrialLife:
             tags["regatta.reason"] = reason or ""
         metrics: dict[str, float] = {"seconds": self.seconds}
         if best.epoch is not None:
-            metrics |= {f"best.{name}": value for name, value in self._best_metrics.items() if name != "learning_rate"}
+            results = {name: value for name, value in self._best_metrics.items() if not name.startswith(ASIDE)}
+            metrics |= {f"best.{name}": value for name, value in results.items() if name != "learning_rate"}
             metrics["best.epoch"] = float(best.epoch)
         if checkpoint is not None:
             tags["regatta.checkpoint_sha256"] = checkpoint.sha256
             self._run.keep(Path(checkpoint.path), "checkpoint")
-        self._run.log(metrics, tags=tags)
+        if self._acts:
+            self._keep_text("callback_events.json", json.dumps(self._acts.listed(), indent=1))
+        self._run.log(metrics | self._acts.metrics(), tags=tags | self._acts.tags())
         self._run.end("FAILED" if state is TrialState.FAILED else "FINISHED")
         return TrialResult(
             self.spec.number,

@@ -17,6 +17,7 @@ from pipelines.records import StudyHistory
 from pipelines.report import write_report
 from pipelines.stack import tracking_server
 from pipelines.study import Study
+from pipelines.tasks import SCORES
 from pipelines.tracking.addresses import sweep_address
 from pipelines.tracking.models import CHAMPION, ModelRegistry
 from pipelines.tracking.sender import Delivery, read_delivery
@@ -117,10 +118,16 @@ def model_history(name: str) -> list[str]:
         aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""
         since = f", champion since {tags['regatta.champion_since']}" if "regatta.champion_since" in tags else ""
         lines.append(
-            f"version {version.version}{aliases}  {made} UTC  trial {tags.get('regatta.trial', '?')}, test accuracy "
-            f"{float(tags.get('regatta.test_accuracy', 'nan')):.4f}{since}: {tags.get('regatta.decision', '')}"
+            f"version {version.version}{aliases}  {made} UTC  trial {tags.get('regatta.trial', '?')}, "
+            f"{_headline(tags)}{since}: {tags.get('regatta.decision', '')}"
         )
     return lines
+
+
+def _headline(tags: Mapping[str, str]) -> str:
+    """The score that a version's tags hold and people look at first."""
+    names = [name for task in SCORES for name in SCORES[task] if f"regatta.{name}" in tags]
+    return f"{names[0].replace('_', ' ')} {float(tags[f'regatta.{names[0]}']):.4f}" if names else "not judged"
 
 
 def roll_back(name: str, to: str | None) -> str:

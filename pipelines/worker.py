@@ -18,10 +18,12 @@ class WorkerSettings:
     Attributes:
         threads: Cores it may use.
         gpu_memory_mb: Cap on its GPU's memory in MiB; None lets it grow as needed.
+        data_memory_mb: Memory that the data of a trial may use, in MiB; larger data is read from disk, batch by batch.
     """
 
     threads: int
     gpu_memory_mb: int | None = None
+    data_memory_mb: int = 1024
 
 
 class TrialWorker:
@@ -30,7 +32,7 @@ class TrialWorker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Imports TensorFlow (seconds) and gives it the cores and the memory of `settings`."""
         _set_up_tensorflow(settings)
-        self._trainer: Trainer = make_trainer()
+        self._trainer: Trainer = make_trainer(settings.data_memory_mb << 20)
 
     def __call__(self, spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
         """Trains one attempt; `answer` takes its events to the controller."""

@@ -7,21 +7,52 @@ name of a kind, `name` may be left out. Keras calls them in the order of the rec
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
+from pipelines.inputs import InputFacts, Kind
 from pipelines.spec import Spec
+from pipelines.tasks import Task
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
 Mode = Literal["auto", "min", "max"]
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a callback may know of the training it is built for.
+
+    Attributes:
+        folder: Where the attempt may write files; everything in it becomes an artifact below `checkpoints`.
+        facts: The form of a sample, and the classes.
+        task: What is learned.
+        epochs: Epochs at most.
+        steps_per_epoch: Batches in an epoch.
+        x: Raw training samples, float32 (n, *shape), the same at every call: at most a few hundred of them.
+        y: Their targets, in the form that the model's loss takes.
+        draw: Keeps a PNG as the picture of an epoch, in the series of a name: `draw(epoch, "decision_surface", png)`.
+    """
+
+    folder: Path
+    facts: InputFacts
+    task: Task
+    epochs: int
+    steps_per_epoch: int
+    x: NDArray[Any]
+    y: NDArray[Any]
+    draw: Callable[[int, str, bytes], None]
+
+
 class CallbackSpec(Spec):
     """Settings of one Keras callback."""
+
+    kinds: ClassVar[tuple[Kind, ...] | None] = None
+    """The samples that it is for; None for any."""
 
     def watched_metrics(self) -> tuple[str, ...]:
         """Metrics that must exist for this callback to do anything; checked when a recipe is read."""
@@ -31,9 +62,17 @@ class CallbackSpec(Spec):
         """Whether the callback moves the learning rate. Two owners would undo each other."""
         return False
 
+    def needs_ema(self) -> bool:
+        """Whether the optimizer must keep a running mean of the weights (`use_ema`)."""
+        return False
+
+    def swaps_weights(self) -> bool:
+        """Whether other weights stand in the model while it is validated and kept. Two such would swap each other's."""
+        return False
+
     @abstractmethod
-    def build(self, folder: Path) -> keras.callbacks.Callback:
-        """The Keras callback; `folder` is where the attempt may write files."""
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
+        """The Keras callback, for one training."""
 
 
 class MonitoringSpec(CallbackSpec):
@@ -49,6 +88,3 @@ class MonitoringSpec(CallbackSpec):
     def watched_metrics(self) -> tuple[str, ...]:
         """The monitored metric."""
         return (self.monitor,)
-
-
-Patience = Field(ge=0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pipelines.callbacks.base import MonitoringSpec
+from pipelines.callbacks.base import MonitoringSpec, Surroundings
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +27,7 @@ class EarlyStopping(MonitoringSpec):
     start_from_epoch: int = Field(0, ge=0)
     """Epochs, from 0, before which nothing is watched."""
 
-    def build(self, folder: Path) -> keras.callbacks.Callback:
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The Keras callback."""
         import keras  # heavy, and not needed to read a recipe
 

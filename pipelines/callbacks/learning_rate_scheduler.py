@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipelines.callbacks.base import CallbackSpec
+from pipelines.callbacks.base import CallbackSpec, Surroundings
 from pipelines.schedules import EpochSchedule
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ class LearningRateScheduler(CallbackSpec):
 
     name: Literal["learning_rate_scheduler"] = "learning_rate_scheduler"
     schedule: EpochSchedule
-    """How the rate follows the epoch; see `pipelines/schedules.py`."""
+    """How the rate follows the epoch; see `pipelines/schedules/epochs.py`."""
     verbose: Literal[0, 1] = 0
     """1 prints each change to the worker's log."""
 
@@ -25,8 +24,8 @@ class LearningRateScheduler(CallbackSpec):
         """It does."""
         return True
 
-    def build(self, folder: Path) -> keras.callbacks.Callback:
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The Keras callback."""
         import keras  # heavy, and not needed to read a recipe
 
-        return keras.callbacks.LearningRateScheduler(self.schedule.build(), verbose=self.verbose)
+        return keras.callbacks.LearningRateScheduler(self.schedule.build(around.epochs), verbose=self.verbose)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.callbacks.base import MonitoringSpec
+from pipelines.callbacks.base import MonitoringSpec, Surroundings
 
 if TYPE_CHECKING:
     import keras
@@ -71,13 +71,15 @@ class ModelCheckpoint(MonitoringSpec):
         named = tuple(name for name in placeholders(self.filepath) if name not in counters)
         return (self.monitor, *named) if self.save_best_only else named
 
-    def build(self, folder: Path) -> keras.callbacks.Callback:
-        """The Keras callback; it writes below `folder`."""
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
+        """The Keras callback; it writes below the attempt's folder."""
         import keras  # heavy, and not needed to read a recipe
 
         arguments = self.model_dump(exclude={"name", "filepath"})
-        folder.mkdir(parents=True, exist_ok=True)  # Keras makes the folders that the template names
-        return keras.callbacks.ModelCheckpoint(str(folder / self.filepath), **arguments)
+        around.folder.mkdir(parents=True, exist_ok=True)  # Keras makes the folders that the template names
+        # braces in the folder's own name are no placeholders
+        folder = str(around.folder).replace("{", "{{").replace("}", "}}")
+        return keras.callbacks.ModelCheckpoint(f"{folder}/{self.filepath}", **arguments)
 
 
 def placeholders(template: str) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pipelines.callbacks.base import MonitoringSpec
+from pipelines.callbacks.base import MonitoringSpec, Surroundings
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +31,7 @@ class ReduceLrOnPlateau(MonitoringSpec):
         """It does."""
         return True
 
-    def build(self, folder: Path) -> keras.callbacks.Callback:
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The Keras callback."""
         import keras  # heavy, and not needed to read a recipe
 

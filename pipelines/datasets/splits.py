@@ -1,9 +1,12 @@
-"""Cuts a data set into train, validation and test: stratified, seeded, and by index, so that a split has a digest."""
+"""Cuts a data set into train, validation and test: seeded, by class where there are classes, and by index.
+
+Being indices, a split has a digest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,27 +34,31 @@ def split(source: Source, spec: DatasetSpec) -> Split:
     """The split that `spec` describes: the same for the same data and seed, on every machine.
 
     Raises:
-        DataError: A class has too few samples for its share of each part.
+        DataError: There are too few samples, or too few of a class, for a share of each part.
     """
     everyone = np.arange(len(source.samples), dtype=np.int64)
-    labels = source.samples.y
+    targets = np.asarray(source.samples.y)
     test = np.empty(0, np.int64)
-    if spec.held_out_share is not None:
-        everyone, test = _cut(everyone, labels, spec.held_out_share, spec.split_seed)
-    train, validation = _cut(everyone, labels, spec.validation_share, spec.split_seed)
+    if spec.held_out_share is not None and source.official_test is None:
+        everyone, test = _cut(everyone, targets, spec.held_out_share, spec.split_seed)
+    train, validation = _cut(everyone, targets, spec.validation_share, spec.split_seed)
     return Split(train, validation, test)
 
 
 def _cut(
-    indices: NDArray[np.int64], labels: NDArray[np.int64], share: float, seed: int
+    indices: NDArray[np.int64], targets: NDArray[Any], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     from sklearn.model_selection import train_test_split  # a second to import
 
+    classes = np.issubdtype(targets.dtype, np.integer)
     try:
-        kept, cut = train_test_split(indices, test_size=share, random_state=seed, stratify=labels[indices])
+        kept, cut = train_test_split(
+            indices, test_size=share, random_state=seed, stratify=targets[indices] if classes else None
+        )
     except ValueError as error:
+        by_class = ", class by class," if classes else ""
         raise DataError(
-            f"The data set cannot be split: {share:g} of its {len(indices)} samples, class by class, is not possible "
+            f"The data set cannot be split: {share:g} of its {len(indices)} samples{by_class} is not possible "
             f"({error}). Use a larger share or more samples."
         ) from None
     return np.sort(kept), np.sort(cut)

@@ -20,6 +20,7 @@ from pipelines.optimizers.muon import Muon
 from pipelines.optimizers.nadam import Nadam
 from pipelines.optimizers.rmsprop import RmsProp
 from pipelines.optimizers.sgd import Sgd
+from pipelines.schedules import Length
 from pipelines.spec import named
 
 Optimizer = Annotated[
@@ -30,4 +31,4 @@ Optimizer = Annotated[
     BeforeValidator(named),
 ]
 
-__all__ = ["Adam", "Optimizer", "OptimizerSpec", "Sgd"]
+__all__ = ["Adam", "Length", "Optimizer", "OptimizerSpec", "Sgd"]

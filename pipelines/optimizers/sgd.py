@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from pipelines.optimizers.base import OptimizerSpec, Share
+from pipelines.optimizers.base import NumberOrSchedule, OptimizerSpec, Share
 
 
 class Sgd(OptimizerSpec):
@@ -14,8 +12,8 @@ class Sgd(OptimizerSpec):
 
     keras_name = "SGD"
     name: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(1e-2, gt=0)
-    """Size of a step; greater than 0."""
+    learning_rate: NumberOrSchedule = 1e-2
+    """Size of a step: a number greater than 0, or a schedule that moves it with every step."""
     momentum: Share = 0.0
     """Share of the last step that is taken again, in [0, 1)."""
     nesterov: bool = False

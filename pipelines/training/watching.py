@@ -76,7 +76,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         self._rate = float("nan")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes the learning rate of the epoch, after a scheduler has set it."""
+        """Notes the learning rate that the epoch begins with, after a callback has set it or as a schedule has it."""
         self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:

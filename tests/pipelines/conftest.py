@@ -54,7 +54,7 @@ def train(keras: Any, digits: PreparedData, tmp_path: Path) -> Train:
     """Trains a config, given as a recipe has it, and returns what it told; `verdict` answers each event."""
     from pipelines.training import make_trainer
 
-    trainer = make_trainer()  # one for all trials of a test, as in a worker
+    trainer = make_trainer(1 << 30)  # one for all trials of a test, as in a worker
     attempts = iter(range(1, 100))
 
     def trains(

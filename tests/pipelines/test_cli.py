@@ -27,7 +27,10 @@ from pipelines.errors import (
 )
 
 VERBS = ("sweep", "train", "promote", "history", "rollback", "reconcile", "sync", "report", "ui", "list")
-ROOMS = ("datasets", "models", "optimizers", "callbacks", "schedules", "samplers", "pruners", "executors")
+ROOMS = (
+    "datasets", "models", "optimizers", "losses", "metrics", "callbacks", "schedules", "epoch_schedules", "samplers",
+    "pruners", "executors",
+)  # fmt: skip
 HEAVY = ("tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "pandas", "plotly")
 
 GOOD = """\
@@ -219,8 +222,9 @@ def test_listing_a_room_tells_parameters_defaults_and_limits(call: Call, room: s
     code, out, err = call("list", room)
     assert (code, err) == (0, "")
     expected = {
-        "optimizers": ["sgd", "learning_rate", "0.01 (> 0)", "momentum", "0.0 (>= 0, < 1)"],
-        "callbacks": ["monitor", "val_loss", "0.1 (> 0, < 1)", "schedule", "required"],
+        "optimizers": ["sgd", "learning_rate", "0.01 (> 0, or one of constant, step", "momentum", "0.0 (>= 0, < 1)"],
+        "losses": ["label_smoothing", "0.0 (>= 0, < 1)"],
+        "callbacks": ["monitor", "val_loss", "auto (auto | min | max)", "0.1 (> 0, < 1)", "schedule", "required"],
         "models": ["dense", "[100, 30]"],
         "datasets": ["0.2 (> 0, < 1)", "validation_share"],
     }

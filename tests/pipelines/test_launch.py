@@ -79,7 +79,7 @@ def site(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(launch, "make_tracker", lambda uri: site.tracker)
     monkeypatch.setattr(launch, "make_executor", site.make_executor)
     monkeypatch.setattr(launch, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
-    monkeypatch.setattr(launch, "prepare", lambda spec, folder, cache: prepared(cache))
+    monkeypatch.setattr(launch, "prepare", lambda spec, folder, cache, task: prepared(cache))
     monkeypatch.setattr("pipelines.sweep.loss_curve", lambda curves, *, title, best_epoch: b"\x89PNG")
     return site
 
@@ -225,7 +225,7 @@ def test_a_server_that_is_never_there_costs_no_trial_and_no_promotion_is_tried(
 def promoted(trial: TrialHistory, *, wins: bool = True) -> Promoted:
     decision = Decision(wins, "test_accuracy 0.9 against the champion's 0.8: better by 0.1")
     version = Version("tiny", "3", "models:/m-1", trial.run_id, {}, (), 0)
-    return Promoted(decision, version, Scores(0.1, 0.9), None, trial)
+    return Promoted(decision, version, Scores({"test_accuracy": 0.9, "test_loss": 0.1}), None, trial)
 
 
 Promote = Callable[..., Promoted]

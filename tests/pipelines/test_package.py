@@ -18,7 +18,8 @@ from pipelines.datasets.prepared import PreparedData
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import DataError
 from pipelines.judging import GOLDEN_SAMPLES, Judged, JudgeRequest, JudgeWorker, golden_samples, judge
-from pipelines.package import Scores, damage, onnx_probabilities, read_contract, score
+from pipelines.package import Scores, damage, onnx_outputs, read_contract, score
+from pipelines.tasks import Task
 from tests.pipelines.scripted import recipe
 
 SOURCE = {"study": "tiny", "trial": 7, "attempt": 1, "epoch": 2, "run_id": "abc", "checkpoint_sha256": "0" * 64}
@@ -28,14 +29,47 @@ def test_scores_are_the_mean_cross_entropy_and_the_share_of_right_answers() -> N
     probabilities = np.array([[0.5, 0.5, 0.0], [0.1, 0.8, 0.1], [0.0, 0.75, 0.25]], np.float32)
     labels = np.array([0, 1, 2])
 
-    found = score(probabilities, labels)
+    found = score(Task.MULTICLASS, probabilities, labels).values
 
-    assert found.test_loss == pytest.approx(-np.log([0.5, 0.8, 0.25]).mean())
-    assert found.test_accuracy == pytest.approx(2 / 3)
+    assert found["test_loss"] == pytest.approx(-np.log([0.5, 0.8, 0.25]).mean())
+    assert found["test_accuracy"] == pytest.approx(2 / 3)
 
 
 def test_an_answer_that_was_held_impossible_costs_no_infinity() -> None:
-    assert score(np.array([[1.0, 0.0]], np.float32), np.array([1])).test_loss == pytest.approx(-np.log(1e-7))
+    found = score(Task.MULTICLASS, np.array([[1.0, 0.0]], np.float32), np.array([1]))
+
+    assert found.values["test_loss"] == pytest.approx(-np.log(1e-7))
+
+
+def test_scores_of_a_binary_task_also_have_the_area_under_the_curve() -> None:
+    probabilities = np.array([[0.9], [0.6], [0.4], [0.2]], np.float32)
+    truth = np.array([1, 0, 1, 0])
+
+    found = score(Task.BINARY, probabilities, truth).values
+
+    assert list(found) == ["test_accuracy", "test_auc", "test_loss"]
+    assert found["test_accuracy"] == 0.5
+    assert found["test_auc"] == 0.75  # of the four pairs of one and the other, three are in the right order
+    assert found["test_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.4, 0.8]).mean())
+
+
+def test_scores_of_a_regression_are_in_the_targets_own_units() -> None:
+    found = score(Task.REGRESSION, np.array([[10.0], [20.0], [33.0]], np.float32), np.array([10.0, 20.0, 30.0])).values
+
+    assert found["test_mae"] == pytest.approx(1.0)
+    assert found["test_mse"] == pytest.approx(3.0)
+    assert found["test_rmse"] == pytest.approx(np.sqrt(3.0))
+    assert found["test_r2"] == pytest.approx(1 - 9 / 200)
+
+
+def test_golden_samples_of_a_regression_go_from_the_smallest_to_the_largest_target() -> None:
+    targets = np.linspace(100, 0, 101, dtype=np.float32)
+
+    golden = golden_samples(Samples(np.arange(101), targets))
+
+    assert len(golden) == GOLDEN_SAMPLES
+    assert (golden.y[0], golden.y[-1]) == (0.0, 100.0)
+    assert np.all(np.diff(golden.y) > 0)
 
 
 def test_golden_samples_show_each_class_before_any_class_twice() -> None:
@@ -69,7 +103,7 @@ def data(digits: PreparedData) -> PreparedData:
 def checkpoint(keras: Any, config: SweepConfig, data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipelines.training.fit import build_model
 
-    model = build_model(config, data.facts)
+    model = build_model(config, data.facts, 18)
     train, _ = data.read()
     model.fit(np.asarray(train.x, np.float32), np.asarray(train.y), epochs=2, batch_size=64, verbose=0)
     path = tmp_path_factory.mktemp("checkpoint") / "best.keras"
@@ -146,12 +180,14 @@ class TestPackage:
             "input": {"name": "image", "dtype": "float32", "shape": [None, 8, 8], "range": [0.0, 16.0]},
             "output": {"name": "probabilities", "dtype": "float32", "shape": [None, 10]},
             "labels": [str(digit) for digit in range(10)],
-            "metrics": {"test_accuracy": scores.test_accuracy, "test_loss": scores.test_loss},
+            "target": "digit",
+            "columns": [],
+            "metrics": scores.to_json(),
             "source": SOURCE,
             "dataset": {"name": "digits", "sha256": data.sha256, "split_sha256": data.split_sha256},
         }
 
-    def test_the_graph_has_the_names_of_the_contract_and_a_free_batch(self, package: Path) -> None:
+    def test_the_graph_has_the_names_of_the_contract_and_a_free_batch(self, package: Path, data: PreparedData) -> None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(package / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -159,9 +195,12 @@ class TestPackage:
         assert [node.name for node in session.get_inputs()] == ["image"]
         assert [node.name for node in session.get_outputs()] == ["probabilities"]
         for size in (1, 3, 1500):
-            assert onnx_probabilities(package / "model.onnx", np.zeros((size, 8, 8), np.uint8)).shape == (size, 10)
+            assert onnx_outputs(package / "model.onnx", np.zeros((size, 8, 8), np.uint8), data.facts).shape == (
+                size,
+                10,
+            )
 
-    def test_the_graph_gives_the_golden_outputs(self, package: Path) -> None:
+    def test_the_graph_gives_the_golden_outputs(self, package: Path, data: PreparedData) -> None:
         arrays = golden(package)
 
         assert {name: (array.dtype.str, array.shape) for name, array in arrays.items()} == {
@@ -171,7 +210,7 @@ class TestPackage:
         }
         assert sorted(arrays["labels"][:10]) == list(range(10))
         np.testing.assert_allclose(
-            onnx_probabilities(package / "model.onnx", arrays["inputs"]), arrays["outputs"], atol=1e-5
+            onnx_outputs(package / "model.onnx", arrays["inputs"], data.facts), arrays["outputs"], atol=1e-5
         )
 
     def test_plain_mlflow_loads_it_as_keras_and_as_a_function_and_all_agree(self, package: Path) -> None:
@@ -209,13 +248,12 @@ class TestPackage:
     ) -> None:
         sealed = open_sealed(config.dataset, None, sha256=data.sha256, split_sha256=data.split_sha256)
 
-        expected = score(onnx_probabilities(judged[0] / "model.onnx", sealed.x), sealed.y)
+        expected = score(Task.MULTICLASS, onnx_outputs(judged[0] / "model.onnx", sealed.x, data.facts), sealed.y)
 
         scores = judged[1].scores
         assert scores is not None
         assert len(sealed) == 360
-        assert scores.test_loss == pytest.approx(expected.test_loss, abs=1e-4)
-        assert scores.test_accuracy == pytest.approx(expected.test_accuracy)
+        assert scores.values == pytest.approx(expected.values, abs=1e-4)
         assert judged[1].champion_scores is None
 
     def test_a_champion_is_scored_on_the_same_samples(self, ask: Request, package: Path, tmp_path: Path) -> None:
@@ -228,7 +266,7 @@ class TestPackage:
         assert answer.error is None
         assert isinstance(answer.scores, Scores)
         assert answer.champion_scores is not None
-        assert answer.champion_scores.test_accuracy == answer.scores.test_accuracy
+        assert answer.champion_scores.values["test_accuracy"] == answer.scores.values["test_accuracy"]
         assert damage(tmp_path / "package") is None
 
     def test_a_checkpoint_that_is_none_is_one_sentence_with_the_traceback_beside_it(

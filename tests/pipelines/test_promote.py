@@ -26,21 +26,31 @@ from tests.pipelines.scripted import prepared, recipe
 ACCURACY, LOSS = Promotion(), Promotion(metric="test_loss")
 
 
+def scores(loss: float, accuracy: float) -> Scores:
+    return Scores({"test_accuracy": accuracy, "test_loss": loss})
+
+
+def missed(r2: float, mae: float) -> Scores:
+    return Scores({"test_r2": r2, "test_mae": mae, "test_rmse": mae, "test_mse": mae})
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "policy", "promoted", "words"),
     [
-        (Scores(0.5, 0.9), None, ACCURACY, True, "the first champion, with test_accuracy 0.9000"),
-        (Scores(9.0, 0.1), None, Promotion(min_gain=0.5), True, "the first champion"),
-        (Scores(0.5, 0.91), Scores(0.1, 0.90), ACCURACY, True, "better by 0.0100"),
-        (Scores(0.5, 0.90), Scores(0.9, 0.90), ACCURACY, False, "any gain at all"),
-        (Scores(0.1, 0.89), Scores(0.9, 0.90), ACCURACY, False, "a gain of -0.0100"),
-        (Scores(0.4, 0.10), Scores(0.5, 0.90), LOSS, True, "test_loss 0.4000 against the champion's 0.5000"),
-        (Scores(0.5, 0.99), Scores(0.5, 0.90), LOSS, False, "any gain at all"),
-        (Scores(0.6, 0.99), Scores(0.5, 0.90), LOSS, False, "a gain of -0.1000"),
-        (Scores(0.5, 0.95), Scores(0.5, 0.90), Promotion(min_gain=0.04), True, "better by 0.0500"),
-        (Scores(0.5, 0.75), Scores(0.5, 0.50), Promotion(min_gain=0.25), False, "more than 0.25"),
-        (Scores(0.5, 0.91), Scores(0.5, 0.90), Promotion(min_gain=0.04), False, "more than 0.04"),
-        (Scores(float("nan"), 0.99), Scores(0.5, 0.90), LOSS, False, "nan"),
+        (scores(0.5, 0.9), None, ACCURACY, True, "the first champion, with test_accuracy 0.9000"),
+        (scores(9.0, 0.1), None, Promotion(min_gain=0.5), True, "the first champion"),
+        (scores(0.5, 0.91), scores(0.1, 0.90), ACCURACY, True, "better by 0.0100"),
+        (scores(0.5, 0.90), scores(0.9, 0.90), ACCURACY, False, "any gain at all"),
+        (scores(0.1, 0.89), scores(0.9, 0.90), ACCURACY, False, "a gain of -0.0100"),
+        (scores(0.4, 0.10), scores(0.5, 0.90), LOSS, True, "test_loss 0.4000 against the champion's 0.5000"),
+        (scores(0.5, 0.99), scores(0.5, 0.90), LOSS, False, "any gain at all"),
+        (scores(0.6, 0.99), scores(0.5, 0.90), LOSS, False, "a gain of -0.1000"),
+        (scores(0.5, 0.95), scores(0.5, 0.90), Promotion(min_gain=0.04), True, "better by 0.0500"),
+        (scores(0.5, 0.75), scores(0.5, 0.50), Promotion(min_gain=0.25), False, "more than 0.25"),
+        (scores(0.5, 0.91), scores(0.5, 0.90), Promotion(min_gain=0.04), False, "more than 0.04"),
+        (scores(float("nan"), 0.99), scores(0.5, 0.90), LOSS, False, "nan"),
+        (missed(0.5, 40.0), missed(0.4, 30.0), Promotion(), True, "test_r2 0.5000 against the champion's 0.4000"),
+        (missed(0.5, 40.0), missed(0.4, 30.0), Promotion(metric="test_mae"), False, "a gain of -10.0000"),
     ],
 )
 def test_the_policy_decides_and_says_why(
@@ -102,20 +112,27 @@ class Bench:
         self.requests: list[JudgeRequest] = []
         self.min_gain = 0.0
         self.shape = (8, 8)
+        self.labels = list("0123456789")
 
     def judge(self, request: JudgeRequest) -> Judged:
         self.requests.append(request)
         accuracy = float(Path(request.checkpoint).read_text())
         theirs = None
         if request.champion is not None:
-            theirs = Scores(0.5, float((Path(request.champion) / "model.onnx").read_text()))
+            theirs = scores(0.5, float((Path(request.champion) / "model.onnx").read_text()))
         package = Path(request.package)
         package.mkdir()
         (package / "model.onnx").write_text(str(accuracy))
-        contract = {"name": request.name, "input": {"shape": [None, *self.shape]}, "source": dict(request.source)}
+        contract = {
+            "name": request.name,
+            "task": "multiclass",
+            "input": {"shape": [None, *self.shape]},
+            "labels": self.labels,
+            "source": dict(request.source),
+        }
         (package / "contract.json").write_text(json.dumps(contract))
         seal(package)
-        return Judged(Scores(0.5, accuracy), theirs)
+        return Judged(scores(0.5, accuracy), theirs)
 
     def candidate(self, accuracy: float | str, number: int = 0) -> Candidate:
         path = self.root / f"{number}.keras"
@@ -171,7 +188,7 @@ def test_a_better_candidate_takes_the_place_and_the_champion_before_stays_reacha
 
     assert promoted.alias == "champion"
     assert bench.registry.aliases == {"champion": "2", "previous": "1"}
-    assert promoted.champion_scores == Scores(0.5, 0.9)
+    assert promoted.champion_scores == scores(0.5, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +217,7 @@ def test_a_candidate_that_is_the_champion_already_is_neither_judged_nor_register
 
     assert again.decision.reason == "it is the champion already"
     assert again.registered() == {"name": "tiny", "version": "1", "alias": "champion"}
-    assert again.scores == Scores(0.5, 0.9)
+    assert again.scores == scores(0.5, 0.9)
     assert len(bench.requests) == 1
     assert len(bench.registry.kept) == 1
 
@@ -267,7 +284,7 @@ def test_a_champion_for_inputs_of_another_shape_cannot_be_compared_with(bench: B
     bench.shape = (28, 28)
     bench.promote(bench.candidate(0.9))
 
-    with pytest.raises(TrackingError, match=r"takes inputs of shape \[None, 28, 28\], this study's data has"):
+    with pytest.raises(TrackingError, match=r"takes inputs of shape \[None, 28, 28\], this study's data asks for"):
         bench.promote(bench.candidate(0.95, 1))
 
 
@@ -339,7 +356,7 @@ class Scripted(Executor):
         pass
 
 
-GOOD = Judged(Scores(0.1, 0.9))
+GOOD = Judged(scores(0.1, 0.9))
 REQUEST: Any = "a request"
 
 

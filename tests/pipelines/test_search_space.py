@@ -168,6 +168,44 @@ def test_branches_go_inside_branches() -> None:
     assert space.check({}) == {}
 
 
+SCHEDULED = """
+optimizer:
+  adam: {learning_rate: {name: cosine, initial_learning_rate: {type: float, low: 1e-3, high: 1e-2}, alpha: 0.1}}
+  sgd:
+    learning_rate:
+      step: {initial_learning_rate: 0.1, factor: [0.1, 0.5]}
+      constant: {value: 0.1}
+model: {name: function, function: "m:f", arguments: {width: {type: int, low: 4, high: 8}, bias: true}}
+"""
+
+
+def test_a_part_that_stands_in_a_branch_may_have_things_in_it_that_vary() -> None:
+    found = {(found.name, found.place) for found in space_of(SCHEDULED).parameters()}
+    rate = "optimizer.learning_rate"
+    assert found == {
+        ("optimizer", "optimizer"),
+        ("optimizer.adam.learning_rate.initial_learning_rate", f"{rate}.initial_learning_rate"),
+        ("optimizer.sgd.learning_rate", rate),
+        ("optimizer.sgd.learning_rate.step.factor", f"{rate}.factor"),
+        ("model.arguments.width", "model.arguments.width"),
+    }
+    for noted, drawn in trials(space_of(SCHEDULED), 20):
+        width = noted["model.arguments.width"]
+        assert drawn["model"] == {"name": "function", "function": "m:f", "arguments": {"width": width, "bias": True}}
+        rates = drawn["optimizer"]["learning_rate"]
+        match noted["optimizer"], noted.get("optimizer.sgd.learning_rate"):
+            case "adam", None:
+                initial = noted["optimizer.adam.learning_rate.initial_learning_rate"]
+                assert rates == {"name": "cosine", "initial_learning_rate": initial, "alpha": 0.1}
+            case "sgd", "step":
+                factor = noted["optimizer.sgd.learning_rate.step.factor"]
+                assert rates == {"name": "step", "initial_learning_rate": 0.1, "factor": factor}
+            case "sgd", "constant":
+                assert rates == {"name": "constant", "value": 0.1}
+            case other:
+                pytest.fail(f"nothing else can be drawn, got {other}")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -248,7 +286,7 @@ def test_a_range_is_wrong_only_where_it_leaves_the_limits() -> None:
 )
 def test_choices_that_do_not_go_with_the_rest_of_their_part_are_wrong(units: str, words: str) -> None:
     wrong = wrong_in(f"model.units: {units}", model={"units": [5, 5], "activation": ["relu", "tanh"]})
-    assert f"{words}: model activation names 2 layers and units 1" in wrong["model.units"]
+    assert f"{words}: model.activation has 2 values for 1 hidden layer" in wrong["model.units"]
 
 
 def test_what_every_trial_replaces_does_not_count() -> None:
@@ -282,7 +320,7 @@ def test_an_entry_that_adds_a_callback_counts_as_that_callback() -> None:
         (
             "model.units: [[5], [5, 5]]\nmodel.activation: [relu, [tanh, relu]]",
             "model.activation",
-            "activation names 2",
+            "has 2 values for 1 hidden layer",
         ),
     ],
 )

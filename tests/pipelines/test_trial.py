@@ -12,8 +12,20 @@ import pytest
 
 from pipelines.config import TrainingConfig
 from pipelines.history import RunHistory, read_runs
-from pipelines.records import CheckpointWritten, EpochEnded, Event, Started, TrialResult, TrialSpec, TrialState, Verdict
-from pipelines.tracking.entries import FileKept, Logged
+from pipelines.records import (
+    CallbackActed,
+    CheckpointWritten,
+    EpochEnded,
+    Event,
+    FileWritten,
+    PictureDrawn,
+    Started,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    Verdict,
+)
+from pipelines.tracking.entries import FileKept, Logged, PictureKept
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.run import Run
 from pipelines.trial import Curves, TrialLife, flat_params, keep_picture
@@ -62,6 +74,18 @@ class Bench:
     def kept(self) -> list[tuple[str, str]]:
         entries = [entry for entry in read_all(self.journal.path) if isinstance(entry, FileKept)]
         return [(Path(entry.path).name, entry.folder) for entry in entries]
+
+    def pictures(self) -> list[tuple[str, str, int]]:
+        """The attempt that drew it, series and step of every picture that is kept."""
+        entries = [entry for entry in read_all(self.journal.path) if isinstance(entry, PictureKept)]
+        return [(Path(entry.path).parts[-3], entry.key, entry.step) for entry in entries]
+
+    def last(self) -> Logged:
+        """What is logged as the run is closed."""
+        return [entry for entry in read_all(self.journal.path) if isinstance(entry, Logged)][-1]
+
+    def listed(self, spec: TrialSpec | None = None) -> Any:
+        return json.loads((Path((spec or self.spec).folder) / "callback_events.json").read_text())
 
 
 @pytest.fixture
@@ -300,6 +324,151 @@ def test_folders_that_a_path_template_names_are_kept_too(bench: Bench) -> None:
         feed(life, CheckpointWritten(7, 1, None, "callback", str(saved / name), "0" * 64))
 
     assert bench.kept() == [("model.keras", "checkpoints/e01"), ("model.keras", "checkpoints/e02")]
+
+
+def act(spec: TrialSpec, epoch: int, label: str, action: str, text: str, value: float | None = None) -> CallbackActed:
+    return CallbackActed(spec.number, spec.attempt, epoch, label, action, text, value)
+
+
+def test_what_callbacks_did_is_in_the_run(bench: Bench) -> None:
+    life = bench.life()
+    feed(
+        life,
+        act(bench.spec, 1, "reducer", "reduced", "multiplied the learning rate by 0.5, to 0.005", 0.005),
+        act(bench.spec, 2, "stopper", "stopped", "stopped at epoch 2: val_loss had not improved for 2 epochs", 0.4),
+        act(bench.spec, 2, "stopper", "restored", "restored the weights of epoch 0", 0.0),
+    )
+
+    train(life, bench.spec, [0.4, 0.5, 0.6], best=0)
+
+    assert ("callback_events.json", "") in bench.kept()
+    assert bench.listed() == [
+        {
+            "epoch": 1,
+            "callback": "reducer",
+            "action": "reduced",
+            "text": "multiplied the learning rate by 0.5, to 0.005",
+            "value": 0.005,
+        },
+        {
+            "epoch": 2,
+            "callback": "stopper",
+            "action": "stopped",
+            "text": "stopped at epoch 2: val_loss had not improved for 2 epochs",
+            "value": 0.4,
+        },
+        {
+            "epoch": 2,
+            "callback": "stopper",
+            "action": "restored",
+            "text": "restored the weights of epoch 0",
+            "value": 0.0,
+        },
+    ]
+    logged = bench.last()
+    assert {name: value for name, value in logged.metrics.items() if not name.startswith(("best.", "seconds"))} == {
+        "reducer.reductions": 1.0,
+        "reducer.learning_rate": 0.005,
+        "stopper.stopped_epoch": 2.0,
+        "stopper.restored_epoch": 0.0,
+    }
+    assert {name: text for name, text in logged.tags.items() if "callback" in name} == {
+        "regatta.callback.reducer": "multiplied the learning rate by 0.5, to 0.005",
+        "regatta.callback.stopper": (
+            "stopped at epoch 2: val_loss had not improved for 2 epochs; restored the weights of epoch 0"
+        ),
+    }
+
+
+def test_a_run_whose_callbacks_did_nothing_says_nothing_of_them(bench: Bench) -> None:
+    train(bench.life(), bench.spec, [0.5], best=0)
+
+    assert [name for name, _ in bench.kept()] == ["best.keras"]
+    assert not [name for name in (*bench.last().tags, *bench.last().metrics) if "callback" in name]
+
+
+def test_what_a_lost_attempt_did_is_not_told_twice(bench: Bench) -> None:
+    old, new = bench.spec, spec_for(bench.folder / "trials", 7, attempt=2)
+    life = bench.life()
+    feed(
+        life, act(old, 0, "saver", "saved", "saved 01.keras", 1.0), act(old, 1, "saver", "saved", "saved 02.keras", 1.0)
+    )
+    life.retry(new, "gone")
+    late = feed(life, act(old, 2, "saver", "saved", "saved 03.keras", 1.0))
+    feed(life, act(new, 0, "saver", "saved", "saved 01.keras", 1.0))
+
+    train(life, new, [0.5], best=0)
+
+    assert late == [Verdict.STOP]
+    assert [entry["text"] for entry in bench.listed(new)] == ["saved 01.keras"]
+    assert bench.last().metrics["saver.saved"] == 1.0
+
+
+def test_a_failed_trial_keeps_what_its_callbacks_did(bench: Bench) -> None:
+    life = bench.life()
+    feed(life, act(bench.spec, 0, "saver", "saved", "saved 01.keras", 1.0))
+
+    life.give_up("worker lost: SIGKILL")
+
+    assert bench.run().tags["regatta.callback.saver"] == "saved 01.keras"
+
+
+def test_files_that_belong_to_a_run_are_kept_where_they_say(bench: Bench) -> None:
+    life = bench.life()
+
+    feed(
+        life,
+        FileWritten(7, 1, str(Path(bench.spec.folder) / "model_summary.txt")),
+        FileWritten(7, 1, str(Path(bench.spec.folder) / "a.csv"), "tables"),
+        FileWritten(7, 2, str(Path(bench.spec.folder) / "other.csv"), "tables"),
+    )
+
+    assert bench.kept() == [("model_summary.txt", ""), ("a.csv", "tables")]
+
+
+def drawn(spec: TrialSpec, *epochs: int, key: str = "surface") -> list[Event]:
+    folder = Path(spec.folder) / "pictures"
+    return [PictureDrawn(spec.number, spec.attempt, epoch, key, str(folder / f"{key}-{epoch}.png")) for epoch in epochs]
+
+
+def test_pictures_are_kept_by_series_and_epoch(bench: Bench) -> None:
+    life = bench.life()
+
+    feed(life, *drawn(bench.spec, 0, 1), *drawn(bench.spec, 1, key="other"))
+
+    assert bench.pictures() == [("7-1", "surface", 0), ("7-1", "surface", 1), ("7-1", "other", 1)]
+
+
+def test_a_later_attempt_draws_no_epoch_a_second_time(bench: Bench) -> None:
+    new = spec_for(bench.folder / "trials", 7, attempt=2)
+    life = bench.life()
+    feed(life, *drawn(bench.spec, 0, 1))
+    life.retry(new, "gone")
+
+    feed(life, *drawn(bench.spec, 2), *drawn(new, 0, 1, 2))
+
+    assert bench.pictures() == [("7-1", "surface", 0), ("7-1", "surface", 1), ("7-2", "surface", 2)]
+
+
+def test_a_later_controller_keeps_the_pictures_that_may_be_missing(bench: Bench) -> None:
+    feed(bench.life(), *drawn(bench.spec, 0), epoch(bench.spec, 0, 0.9), epoch(bench.spec, 1, 0.8))
+    again = spec_for(bench.folder / "trials", 7, attempt=2)
+    life = bench.life(again, bench.run().points())
+
+    feed(life, *drawn(again, 0, 1, 2))
+
+    assert bench.pictures() == [("7-1", "surface", 0), ("7-2", "surface", 1), ("7-2", "surface", 2)]
+
+
+def test_what_looks_into_a_model_is_a_curve_and_no_result(bench: Bench) -> None:
+    life = bench.life()
+    feed(life, EpochEnded(7, 1, 0, metrics(0.5, **{"diagnostics/dense/dead": 0.25}), BEGUN_MS))
+
+    train(life, bench.spec, [], best=0)
+
+    assert bench.points("diagnostics/dense/dead") == [(0, 0.25)]
+    assert not [name for name in bench.run().summary if "diagnostics" in name]
+    assert bench.run().summary["best.val_loss"] == 0.5
 
 
 def test_a_run_begins_with_all_that_is_needed_to_train_it_again(bench: Bench) -> None:

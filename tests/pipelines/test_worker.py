@@ -48,7 +48,7 @@ def test_a_worker_heeds_only_a_stop_that_is_meant_for_its_attempt(
 
     trainer = OneEpoch()
     monkeypatch.setattr(worker, "_set_up_tensorflow", lambda settings: None)
-    monkeypatch.setattr(worker, "make_trainer", lambda: trainer)
+    monkeypatch.setattr(worker, "make_trainer", lambda _: trainer)
     trainer.verdicts.clear()
     events: list[Event] = []
 

@@ -33,8 +33,10 @@ def test_a_recipe_opens_with_its_command_expected_time_and_score(path: Path, rep
     else:
         assert path.name == "digits.yaml"  # what `make sweep` runs by itself
     rest = " ".join(line.removeprefix("#").strip() for line in opening[1:])
+    if "Not measured" in rest:  # honest where the data or the machine was not at hand
+        return
     assert re.search(r"\b(seconds?|minutes?|hours?)\b", rest), "the expected time is missing"
-    assert re.search(r"\b(accuracy|loss)\b\D*\d\.\d+", rest), "the expected score is missing"
+    assert re.search(r"\b(accuracy|loss|AUC|R2)\b\D*\d\.\d+", rest), "the expected score is missing"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.datasets.fashion_mnist import PARTS
+from pipelines.datasets.published import IDX
 
 
 def idx_bytes(array: NDArray[Any]) -> bytes:
@@ -22,10 +22,10 @@ def fashion_arrays(train: int = 40, test: int = 20) -> dict[str, NDArray[np.uint
     """The four arrays of a small Fashion-MNIST that nobody would wear."""
     random = np.random.default_rng(3)
     return {
-        PARTS[0]: random.integers(0, 256, (train, 28, 28), dtype=np.uint8),
-        PARTS[1]: np.arange(train, dtype=np.uint8) % 10,
-        PARTS[2]: random.integers(0, 256, (test, 28, 28), dtype=np.uint8),
-        PARTS[3]: np.arange(test, dtype=np.uint8) % 10,
+        IDX[0]: random.integers(0, 256, (train, 28, 28), dtype=np.uint8),
+        IDX[1]: np.arange(train, dtype=np.uint8) % 10,
+        IDX[2]: random.integers(0, 256, (test, 28, 28), dtype=np.uint8),
+        IDX[3]: np.arange(test, dtype=np.uint8) % 10,
     }
 
 

@@ -18,7 +18,7 @@ def samples(start: int = 0, count: int = 4) -> Samples:
 def test_samples_are_taken_in_the_order_asked_for() -> None:
     taken = samples().take(np.array([3, 0, 3]))
     assert len(taken) == 3
-    assert taken.x.tolist() == [[6, 7], [0, 1], [6, 7]]
+    assert taken.x[:].tolist() == [[6, 7], [0, 1], [6, 7]]
     assert taken.y.tolist() == [1, 0, 1]
     assert len(samples().take(np.empty(0, np.int64))) == 0
 

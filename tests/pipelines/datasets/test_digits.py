@@ -8,7 +8,7 @@ from pipelines.datasets.digits import Digits
 
 def test_there_are_1797_whole_numbered_images_of_ten_digits() -> None:
     source = Digits().load(None)
-    x, y = source.samples.x, source.samples.y
+    x, y = source.samples.x[:], source.samples.y
     assert x.shape == (1797, 8, 8)
     assert x.dtype == np.uint8
     assert y.shape == (1797,)

@@ -13,6 +13,7 @@ from pipelines.datasets.digits import Digits
 from pipelines.datasets.prepared import PreparedData, open_prepared, prepare
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import DataError, HomeError
+from pipelines.tasks import Task
 
 LOAD = Digits.load
 
@@ -35,14 +36,15 @@ def test_no_sealed_sample_lies_in_the_prepared_folder(tmp_path: Path) -> None:
     data = prepare(Digits(), None, tmp_path)
     sealed = open_sealed(Digits(), None, sha256=data.sha256, split_sha256=data.split_sha256)
     train, validation = data.read()
-    everyone = rows(Digits().load(None).samples.x)
+    everyone = rows(Digits().load(None).samples.x[:])
     assert len(set(everyone)) == len(everyone)  # no image of this data set stands there twice
-    seen = set(rows(train.x)) | set(rows(validation.x))
-    assert not seen & set(rows(sealed.x))
-    assert seen | set(rows(sealed.x)) == set(everyone)
+    seen = set(rows(train.x[:])) | set(rows(validation.x[:]))
+    unseen = np.asarray(sealed.x[:])
+    assert not seen & set(rows(unseen))
+    assert seen | set(rows(unseen)) == set(everyone)
     stored = b"".join(path.read_bytes() for path in data.folder.iterdir())
-    assert sum(row in stored for row in rows(train.x)[:50]) == 50  # so this would be seen
-    assert not any(row in stored for row in rows(sealed.x) if any(row))
+    assert sum(row in stored for row in rows(train.x[:50])) == 50  # so this would be seen
+    assert not any(row in stored for row in rows(unseen) if any(row))
     assert sorted(path.name for path in data.folder.iterdir()) == [
         "facts.json", "train-x.npy", "train-y.npy", "validation-x.npy", "validation-y.npy",
     ]  # fmt: skip
@@ -130,9 +132,9 @@ def test_the_seal_stays_shut_for_another_split(tmp_path: Path) -> None:
 def test_the_seal_stays_shut_for_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = prepare(Digits(), None, tmp_path)
 
-    def other_data(spec: Digits, folder: Path | None) -> object:
-        source = LOAD(spec, folder)
-        source.samples.x[0, 0, 0] += 1
+    def other_data(spec: Digits, folder: Path | None, task: Task | None = None) -> object:
+        source = LOAD(spec, folder, task)
+        np.asarray(source.samples.x)[0, 0, 0] += 1
         return source
 
     monkeypatch.setattr(Digits, "load", other_data)

@@ -12,12 +12,13 @@ from pipelines.datasets.digits import Digits
 from pipelines.datasets.splits import split
 from pipelines.errors import DataError
 from pipelines.inputs import InputFacts
+from pipelines.tasks import Task
 
 
 class Published(DatasetSpec):
     """A data set whose makers published a test part."""
 
-    def load(self, folder: Path | None) -> Source:
+    def load(self, folder: Path | None, task: Task | None = None) -> Source:
         raise NotImplementedError
 
 
@@ -71,6 +72,14 @@ def test_a_published_test_part_leaves_all_samples_to_the_search() -> None:
 def test_classes_that_are_too_small_are_said_to_be(counts: list[int]) -> None:
     with pytest.raises(DataError, match=r"cannot be split: 0\.2 of its .* samples, class by class.*larger share"):
         split(source(counts), Published())
+
+
+def test_numbers_are_split_without_classes() -> None:
+    y = np.linspace(0, 1, 40, dtype=np.float32)
+    data = Source(Samples(np.arange(40)[:, None], y), None, InputFacts((1,), None, None, (), kind="table"))
+    parts = split(data, Digits())
+    assert [len(parts.train), len(parts.validation), len(parts.test)] == [25, 7, 8]
+    assert sorted(np.concatenate([parts.train, parts.validation, parts.test]).tolist()) == list(range(40))
 
 
 @settings(max_examples=60, deadline=None)

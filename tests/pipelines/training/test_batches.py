@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pipelines.datasets import Samples
+from pipelines.tasks import Targets
 
 COUNT = 23
 
@@ -71,3 +73,38 @@ class TestBatches:
 
     def test_seeds_as_large_as_a_recipe_allows_are_fine(self) -> None:
         assert sorted(order(batches(5, seed=2**31 - 1))) == list(range(COUNT))
+
+    def test_rows_from_disk_come_in_the_order_and_with_the_values_of_rows_in_memory(self, tmp_path: Path) -> None:
+        from pipelines.training.batches import shuffled_batches
+
+        whole = samples()
+        np.save(tmp_path / "x.npy", whole.x[:])
+        mapped = Samples(np.load(tmp_path / "x.npy", mmap_mode="r"), whole.y)
+        weights = np.arange(COUNT, dtype=np.float32)
+        for step, (x, y, weight) in enumerate(
+            islice(shuffled_batches(mapped, 5, seed=1, weights=weights, streamed=True), 10)
+        ):
+            held_x, held_y = batches(10)[step]
+            np.testing.assert_array_equal(x, held_x)
+            np.testing.assert_array_equal(y, held_y)
+            np.testing.assert_array_equal(weight, weights[held_y])
+            assert x.dtype == np.float32
+            assert x.shape[1:] == (2, 2)
+
+    def test_ordered_batches_are_all_samples_once_in_their_own_order(self) -> None:
+        from pipelines.training.batches import ordered_batches
+
+        found = [(x.numpy(), y.numpy()) for x, y in ordered_batches(samples(), 5, "one_hot", COUNT)]
+        assert [len(x) for x, _ in found] == [5, 5, 5, 5, 3]
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), samples().x)
+        np.testing.assert_array_equal(np.concatenate([y for _, y in found]), np.eye(COUNT))
+
+    @pytest.mark.parametrize(
+        ("targets", "expected"), [("index", [0, 2]), ("one_hot", [[1, 0, 0], [0, 0, 1]]), ("column", [[0.0], [2.0]])]
+    )
+    def test_targets_take_the_form_that_a_loss_names(self, targets: Targets, expected: list[Any]) -> None:
+        from pipelines.training.batches import encoded
+
+        found = encoded(np.array([0, 2]), targets, 3).numpy()
+        assert found.tolist() == expected
+        assert found.dtype == (np.int64 if targets == "index" else np.float32)

@@ -12,7 +12,16 @@ import pytest
 
 from pipelines.callbacks.early_stopping import EarlyStopping
 from pipelines.datasets.prepared import PreparedData
-from pipelines.records import CheckpointWritten, Ended, EpochEnded, Event, Started, Verdict
+from pipelines.records import (
+    CheckpointWritten,
+    Ended,
+    EpochEnded,
+    Event,
+    FileWritten,
+    PictureDrawn,
+    Started,
+    Verdict,
+)
 
 Train = Callable[..., Any]
 
@@ -35,7 +44,7 @@ def validation_loss(keras: Any, digits: PreparedData, path: str) -> float:
 def test_a_training_tells_its_start_every_epoch_its_checkpoint_and_its_end(train: Train) -> None:
     trained = train(epochs=3)
     assert [type(event) for event in trained.events] == [
-        Started, EpochEnded, EpochEnded, EpochEnded, CheckpointWritten, Ended,
+        Started, FileWritten, EpochEnded, EpochEnded, EpochEnded, CheckpointWritten, Ended,
     ]  # fmt: skip
     assert {(event.trial, event.attempt) for event in trained.events} == {(5, trained.spec.attempt)}
     assert [event.epoch for event in trained.of(EpochEnded)] == [0, 1, 2]
@@ -46,7 +55,7 @@ def test_a_training_tells_its_start_every_epoch_its_checkpoint_and_its_end(train
     (ended,) = trained.of(Ended)
     assert (ended.error, ended.traceback, ended.pruned) == (None, None, False)
     assert ended.seconds > 0
-    times = [event.time_ms for event in trained.events if not isinstance(event, CheckpointWritten)]
+    times = [event.time_ms for event in trained.events if not isinstance(event, CheckpointWritten | FileWritten)]
     assert times == sorted(times)
 
 
@@ -56,6 +65,82 @@ def test_the_start_tells_what_only_the_worker_knows(train: Train, keras: Any) ->
     assert "CPU" in started.facts["regatta.device"]
     assert started.facts["regatta.keras"] == keras.__version__
     assert all(isinstance(value, str) for value in started.facts.values())
+
+
+def test_kerass_summary_of_the_model_is_a_file_of_the_run(train: Train) -> None:
+    (written,) = train(epochs=1).of(FileWritten)
+    text = Path(written.path).read_text()
+    assert written.folder == ""
+    assert "hidden_1" in text
+    assert "Total params: 1,210" in text
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"class_weight": {"3": 5.0}, "loss": "categorical_crossentropy"},
+        {"dataset": "diabetes", "metrics": ["mae", "r2"]},
+        {"dataset": "breast_cancer", "class_weight": "balanced"},
+    ],
+    ids=str,
+)
+def test_data_from_disk_gives_the_curve_of_data_in_memory_to_the_last_digit(
+    train: Train, keras: Any, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    from pipelines.config import TrainingConfig
+    from pipelines.datasets.prepared import prepare
+    from pipelines.training.fit import FitTrainer
+
+    spec = TrainingConfig.model_validate(config)
+    data = prepare(spec.dataset, None, tmp_path / "data", spec.task)
+    held = train(data=data.folder, batch_size=100, **config)
+    events: list[Event] = []
+
+    def emit(event: Event) -> Verdict:
+        events.append(event)
+        return Verdict.GO_ON
+
+    FitTrainer(0).train(held.spec, emit)
+
+    streamed = [dict(event.metrics) for event in events if isinstance(event, EpochEnded)]
+    (started,) = [event for event in events if isinstance(event, Started)]
+    assert streamed == metrics(held)
+    assert started.facts["regatta.data"] == "streamed from disk"
+    assert held.of(Started)[0].facts["regatta.data"] == "in memory"
+
+
+def test_weights_of_classes_change_what_is_learned_and_not_what_is_measured(train: Train) -> None:
+    plain, same, heavy = (train(class_weight=weight) for weight in (None, {"0": 1.0}, {"0": 20.0}))
+    assert metrics(plain) == metrics(same) != metrics(heavy)
+    first, other = metrics(plain)[0], metrics(heavy)[0]
+    assert other["loss"] > first["loss"]  # the loss that is trained on counts the weights
+
+
+def test_a_regression_is_learned_in_units_of_its_spread_and_measured_in_its_own(train: Train, tmp_path: Path) -> None:
+    from pipelines.datasets.diabetes import Diabetes
+    from pipelines.datasets.prepared import prepare
+
+    data = prepare(Diabetes(), None, tmp_path / "data")
+    last = metrics(
+        train(data=data.folder, dataset="diabetes", metrics=["mse", "r2"], epochs=8, optimizer={"name": "sgd"})
+    )[-1]
+    variance = data.facts.target_deviation**2
+    assert last["val_loss"] == pytest.approx(last["val_mse"] / variance, rel=1e-4)
+    assert 0.2 < last["val_r2"] < 1  # plain SGD at 0.01 would leave a target of hundreds in no time
+
+
+def test_points_of_the_plane_have_their_decision_surface_drawn_at_every_epoch(train: Train, tmp_path: Path) -> None:
+    from pipelines.datasets.playground import Circle
+    from pipelines.datasets.prepared import prepare
+
+    data = prepare(Circle(samples=60), None, tmp_path / "data")
+    drawn = train(data=data.folder, dataset={"name": "circle", "samples": 60}, model={"units": [4]}).of(PictureDrawn)
+    assert [(event.epoch, event.key) for event in drawn] == [(epoch, "decision_surface") for epoch in range(3)]
+    assert all(Path(event.path).read_bytes().startswith(b"\x89PNG") for event in drawn)
+    chosen = {"surface": {"name": "decision_surface", "every": 2}}
+    again = train(data=data.folder, dataset={"name": "circle", "samples": 60}, callbacks=chosen).of(PictureDrawn)
+    assert [event.epoch for event in again] == [0, 2]
 
 
 def test_a_small_model_learns_the_digits(train: Train) -> None:
@@ -109,7 +194,7 @@ def test_a_verdict_to_stop_ends_after_that_epoch_with_every_callback_told(
         def on_train_end(self, logs: Any = None) -> None:
             ended.append(self.label)
 
-    monkeypatch.setattr(EarlyStopping, "build", lambda spec, folder: Noting(spec.monitor))
+    monkeypatch.setattr(EarlyStopping, "build", lambda spec, around: Noting(spec.monitor))
     callbacks = {
         "one": {"name": "early_stopping", "monitor": "loss"},
         "two": {"name": "early_stopping", "monitor": "val_loss"},
@@ -145,8 +230,6 @@ def not_a_number(epoch, rate):
     [
         ("own_schedules:fails_at_one", [0], "RuntimeError: the schedule broke"),
         ("own_schedules:not_a_number", [], "ValueError: "),
-        ("own_schedules:not_there", [], "AttributeError: "),
-        ("no_such_module_anywhere:f", [], "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
     ],
 )
 def test_what_a_trial_raises_ends_it_alone(
@@ -183,7 +266,7 @@ def test_a_config_that_is_none_ends_the_trial_alone(train: Train) -> None:
         events.append(event)
         return Verdict.GO_ON
 
-    FitTrainer().train(replace(train(epochs=1).spec, config={"epochs": 0}), emit)
+    FitTrainer(1 << 30).train(replace(train(epochs=1).spec, config={"epochs": 0}), emit)
     (ended,) = events
     assert isinstance(ended, Ended)
     assert "ValidationError" in str(ended.error)
@@ -285,7 +368,7 @@ def test_the_order_of_callbacks_is_that_of_the_recipe(
 ) -> None:
     begun: list[str] = []
 
-    def build(spec: EarlyStopping, folder: Path) -> Any:
+    def build(spec: EarlyStopping, around: Any) -> Any:
         return keras.callbacks.LambdaCallback(on_train_begin=lambda logs: begun.append(spec.monitor))
 
     monkeypatch.setattr(EarlyStopping, "build", build)

@@ -1,0 +1,77 @@
+"""A callback of the user's own."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from pipelines.callbacks.base import CallbackSpec, Surroundings
+from pipelines.own_code import Reference, load
+
+if TYPE_CHECKING:
+    import keras
+
+AROUND = "around"
+"""The argument under which a class may ask for its surroundings."""
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+class OwnCallback(CallbackSpec):
+    """A callback of your own: any subclass of keras.callbacks.Callback, named as `module:Class`.
+
+    What it does to the learning rate, to files and to the end of the training shows in the run, as with Keras's own. It
+    can say more: sentences that it appends to a list `self.notes` become events of the run. Where its constructor has
+    an argument `around`, it gets the training's surroundings: a folder for files, samples, and `draw` for pictures.
+    """
+
+    name: Literal["class"] = "class"
+    path: Reference
+    """Where it is, as `module:Class`; the module is looked for in the current folder too."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Keyword arguments of its constructor; each can be searched, as `callbacks.<label>.arguments.<argument>`."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _numbers_are_numbers(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """YAML reads `1e-3` as text, and no schema says here that a number is meant."""
+        return {key: _number(value) for key, value in arguments.items()}
+
+    def build(self, around: Surroundings) -> keras.callbacks.Callback:
+        """The callback, with its arguments.
+
+        Raises:
+            TypeError: The class does not take these arguments, or what it makes is no Keras callback.
+        """
+        import keras  # heavy, and not needed to read a recipe
+
+        made = load(self.path)
+        if not callable(made):
+            raise TypeError(f"'{self.path}' must be a class, got {type(made).__name__}")
+        arguments: dict[str, Any] = dict(self.arguments)
+        try:
+            parameters = inspect.signature(made)
+            if AROUND in parameters.parameters and AROUND not in arguments:
+                arguments[AROUND] = around
+            parameters.bind(**arguments)
+        except TypeError as error:
+            raise TypeError(f"'{self.path}' does not take these arguments: {error}; it takes {parameters}") from None
+        except ValueError:
+            pass  # a class without a signature, in compiled code
+        callback = made(**arguments)
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"'{self.path}' must make a keras.callbacks.Callback, got {type(callback).__name__}; let the class "
+                f"inherit from keras.callbacks.Callback"
+            )
+        return callback
+
+
+def _number(value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _number(item) for key, item in value.items()}
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value

@@ -1,0 +1,215 @@
+"""The Keras callback behind `diagnostics`. Importing it imports TensorFlow.
+
+The model runs once on a fixed batch, in inference mode and inside Keras's stateless scope, so that no weight, statistic
+or random state moves. While that run is traced, every layer's `call` is listened to: this tells which tensors go from
+layer to layer in any kind of model, nested and subclassed ones included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+MEASURED = (
+    layers.Dense,
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+BETWEEN = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.AlphaDropout,
+)
+"""What may stand between a layer and its activation."""
+ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU, layers.Softmax)
+RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+}
+DYING = ("relu", "relu6")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One layer at work: what went in, and what came out."""
+
+    layer: Any
+    inputs: list[Any]
+    output: Any
+
+
+class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds `diagnostics/<layer>/<what>` to the logs of an epoch."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, *, every: int, margin: float) -> None:
+        """Takes the batch (raw samples, and targets as the loss takes them), and how often to measure."""
+        super().__init__()
+        self._x, self._y = tf.constant(x), tf.constant(y)
+        self._every = every
+        self._margin = margin
+        self._names: list[str] = []
+        self._compiled: Any = None
+
+    def on_train_begin(self, logs: MutableMapping[str, Any] | None = None) -> None:
+        """Forgets the model of an earlier training."""
+        self._compiled = None
+
+    def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
+        """Measures."""
+        if epoch % self._every or logs is None:
+            return
+        if self._compiled is None:
+            self._compiled = tf.function(self._run)
+        values = self._compiled().numpy()
+        logs.update({f"diagnostics/{name}": float(value) for name, value in zip(self._names, values, strict=True)})
+
+    def _run(self) -> tf.Tensor:
+        """All measures as one vector; tracing it sets the names that belong to them."""
+        model = self.model
+        weights = model.trainable_variables
+        values = [tf.identity(weight.value) for weight in weights]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            scope = keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True)), collect_losses=True)
+            with scope, _listening(model) as calls:
+                predicted = model(self._x, training=False)
+                loss = model.compute_loss(x=self._x, y=self._y, y_pred=predicted, training=False)
+        slopes = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = {id(weight): slope for weight, slope in zip(weights, slopes, strict=True)}
+        found: dict[str, Any] = {}
+        graph = loss.graph
+        # a tensor inside a loop, such as that of a recurrent cell, means nothing outside of it
+        calls = [call for call in calls if getattr(call.output, "graph", graph) is graph]
+        first: dict[int, _Call] = {}  # of a layer that is used more than once, its first use
+        for call in calls:
+            if isinstance(call.layer, MEASURED):
+                first.setdefault(id(call.layer), call)
+        for name, call in _named(list(first.values())):
+            for what, value in _measures(call, calls, self._margin).items():
+                found[f"{name}/{what}"] = value
+            kernels = [weight for weight in call.layer.trainable_variables if "kernel" in weight.name]
+            if kernels:
+                found[f"{name}/gradient"] = tf.linalg.global_norm([gradients[id(kernel)] for kernel in kernels])
+        self._names = list(found)
+        return tf.stack([tf.cast(value, tf.float32) for value in found.values()]) if found else tf.zeros([0])
+
+
+@contextmanager
+def _listening(model: keras.Model) -> Iterator[list[_Call]]:
+    """Notes every call of a layer, but for those that only call the layers inside them."""
+    calls: list[_Call] = []
+    leaves = [layer for layer in _layers_of(model) if isinstance(layer, MEASURED) or not _inside(layer)]
+
+    def listened(layer: Any, call: Any) -> Any:
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            output = call(*args, **kwargs)
+            if tf.is_tensor(output):
+                inputs = [one for one in tf.nest.flatten((args, kwargs)) if tf.is_tensor(one)]
+                calls.append(_Call(layer, inputs, output))
+            return output
+
+        return noting
+
+    before = {id(layer): layer.__dict__.get("call") for layer in leaves}
+    try:
+        for layer in leaves:
+            layer.call = listened(layer, layer.call)
+        yield calls
+    finally:
+        for layer in leaves:
+            del layer.call
+            if before[id(layer)] is not None:
+                layer.call = before[id(layer)]
+
+
+def _inside(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))  # what `Model.layers` is made of
+
+
+def _layers_of(model: keras.Model) -> list[Any]:
+    return list({id(layer): layer for layer in model._flatten_layers(include_self=False)}.values())
+
+
+def _named(calls: list[_Call]) -> Iterator[tuple[str, _Call]]:
+    """Layers by name, and by their path in the model where nested models have two of one name."""
+    names = [call.layer.name for call in calls]
+    used: set[str] = set()
+    for call, name in zip(calls, names, strict=True):
+        # MLflow takes no other characters, and `/` ends the layer's part of the metric
+        full = re.sub(r"[^\w.-]", "_", name if names.count(name) == 1 else call.layer.path, flags=re.ASCII)
+        while full in used:
+            full += "_"
+        used.add(full)
+        yield full, call
+
+
+def _measures(call: _Call, calls: list[_Call], margin: float) -> dict[str, Any]:
+    """What the activations of a layer are like."""
+    values, activation = _activations(call, calls)
+    values = tf.cast(values, tf.float32)
+    found: dict[str, Any] = {}
+    if activation in RANGES:
+        low, high = RANGES[activation]
+        near = margin * (high - low)
+        found["saturated"] = tf.reduce_mean(tf.cast((values < low + near) | (values > high - near), tf.float32))
+    if activation in DYING:
+        units = 1 if getattr(call.layer, "data_format", None) == "channels_first" else len(values.shape) - 1
+        others = [axis for axis in range(len(values.shape)) if axis != units]
+        found["dead"] = tf.reduce_mean(tf.cast(tf.reduce_all(values <= 0, axis=others), tf.float32))
+    return {**found, "mean": tf.reduce_mean(values), "deviation": tf.math.reduce_std(values)}
+
+
+def _activations(call: _Call, calls: list[_Call]) -> tuple[Any, str]:
+    """A layer's values after its activation, and that activation's name."""
+    here, activation = call.output, _activation(call.layer)
+    while activation == "linear":
+        # dropout hands on the very tensor that it got, and so does not stand between
+        takers = [one for one in calls if one.output is not here and any(tensor is here for tensor in one.inputs)]
+        if len(takers) != 1:
+            break
+        if isinstance(takers[0].layer, ACTIVATIONS):
+            return takers[0].output, _activation(takers[0].layer)
+        if not isinstance(takers[0].layer, BETWEEN):
+            break
+        here = takers[0].output
+    return call.output, activation
+
+
+def _activation(layer: Any) -> str:
+    """Keras's name of the function; a layer of its own kind, such as LeakyReLU, goes by the name of its class."""
+    if isinstance(layer, layers.ReLU):
+        return "leaky_relu" if layer.negative_slope else "relu"
+    function = getattr(layer, "activation", layer)
+    return _activation(function) if isinstance(function, layers.ReLU) else str(_name_of(function))
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__

@@ -1,0 +1,68 @@
+"""The JSON schema of a recipe, from the specs themselves, with which editors complete and check what is typed.
+
+Pydantic writes most of it. Three things that a recipe may also say are added: a kind by its name alone (`optimizer:
+adam`), a callback whose label is its kind, and the paths that a search space can name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.callbacks import Callback
+from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.search_space import NOT_VARIED
+from pipelines.spec import kinds_of
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_DEFINITIONS = "$defs"
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The schema, as plain JSON types."""
+    schema = SweepConfig.model_json_schema()
+    schema = _loosened(schema, schema[_DEFINITIONS])
+    properties = schema["properties"]
+    properties["callbacks"] |= {"properties": _callbacks_by_label(schema)}
+    space = properties["search_space"]
+    entry = space["additionalProperties"]
+    space["properties"] = {
+        name: {"description": f"What varies of it. {field.description or ''}".strip(), **entry}
+        for name, field in TrainingConfig.model_fields.items()
+        if name not in NOT_VARIED
+    }
+    return {"$schema": DIALECT, **schema, "title": "A Regatta recipe"}
+
+
+def _loosened(node: Any, definitions: dict[str, Any]) -> Any:
+    """The same schema, where each union of kinds also takes the name of a kind that needs nothing else."""
+    if isinstance(node, list):
+        return [_loosened(part, definitions) for part in node]
+    if not isinstance(node, dict):
+        return node
+    changed = {key: _loosened(value, definitions) for key, value in node.items()}
+    mapping = (node.get("discriminator") or {}).get("mapping")
+    if mapping:
+        kinds = {name: definitions[reference.rpartition("/")[2]] for name, reference in mapping.items()}
+        alone = [name for name, kind in kinds.items() if not set(kind.get("required", ())) - {"name"}]
+        union = {"oneOf": [_named(reference, name) for name, reference in mapping.items()]}
+        rest = {key: value for key, value in changed.items() if key not in {"oneOf", "anyOf", "discriminator"}}
+        return {**rest, "anyOf": [union, {"enum": alone}]} if alone else {**rest, **union}
+    if "oneOf" in changed:  # entries of a search space are told apart by their form, which a schema cannot see
+        changed["anyOf"] = changed.pop("oneOf")
+    return changed
+
+
+def _named(reference: str, name: str) -> dict[str, Any]:
+    """A kind that says its name, which its own schema leaves open as the name has a default."""
+    return {"$ref": reference, "required": ["name"], "properties": {"name": {"const": name}}}
+
+
+def _callbacks_by_label(schema: dict[str, Any]) -> dict[str, Any]:
+    """Callbacks whose label is the name of a kind: `name` may be left out, and all of it where nothing is required."""
+    by_label: dict[str, Any] = {}
+    for name, spec in kinds_of(Callback).items():
+        definition = schema[_DEFINITIONS][spec.__name__]
+        inside = {"$ref": f"#/{_DEFINITIONS}/{spec.__name__}"}
+        required = set(definition.get("required", ())) - {"name"}
+        by_label[name] = inside if required else {"anyOf": [inside, {"type": "null"}]}
+    return by_label

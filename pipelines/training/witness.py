@@ -1,0 +1,263 @@
+"""Who did what: observers between the callbacks of a recipe, which tell the run what each of them did.
+
+After every callback stands a witness. It compares the learning rate, `stop_training`, the files in the attempt's folder
+and, at the end, the weights with what they were before that callback's turn, so it knows who acted: also where the
+callback is the user's own. Where a callback keeps a list `notes`, sentences in it become events too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines.records import CallbackActed, TrialSpec
+from pipelines.training.base import Emit
+
+MOST_EVENTS = 1000
+"""Of one callback in one training; what it does beyond that is counted only."""
+BATCH_BEGINS = ("on_batch_begin", "on_train_batch_begin")
+EarlyStopping, ModelCheckpoint = keras.callbacks.EarlyStopping, keras.callbacks.ModelCheckpoint
+_KNOWN = (
+    EarlyStopping,
+    ModelCheckpoint,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.SwapEMAWeights,
+    keras.callbacks.TerminateOnNaN,
+)
+"""Of these it is known what they may do, so that less must be looked at."""
+
+
+def witnessed(
+    callbacks: Mapping[str, keras.callbacks.Callback], spec: TrialSpec, emit: Emit, folder: Path
+) -> list[keras.callbacks.Callback]:
+    """The callbacks for `fit`, in their order, with a witness after each.
+
+    Args:
+        callbacks: By their label in the recipe.
+        spec: The attempt that events are about.
+        emit: Takes each `CallbackActed`.
+        folder: Where callbacks write files.
+    """
+    scene = _Scene(spec, emit, folder)
+    opening, found = _Opening(scene), []
+    for label, callback in callbacks.items():
+        witness = (_BatchWitness if _acts_in_batches(callback) else _Witness)(label, callback, scene)
+        scene.witnesses.append(witness)
+        found += [callback, witness]
+    return [opening, *found] if found else []
+
+
+class _Scene:
+    """How things were when the last witness looked."""
+
+    def __init__(self, spec: TrialSpec, emit: Emit, folder: Path) -> None:
+        self.spec, self.emit, self.folder = spec, emit, folder
+        self.witnesses: list[_Witness] = []
+        self.epoch = 0
+        self.stopped = False
+        self.rate: float | None = None
+        self.weights: list[np.ndarray] = []
+        self.writers: dict[str, _Witness] = {}  # by file and by folder, whose callback wrote there last
+        self._files: dict[str, tuple[int, int]] = {}
+
+    def new_files(self) -> list[str]:
+        """Files that came or changed since the last look, by their path in the folder."""
+        now = {}
+        for path in self.folder.rglob("*") if self.folder.is_dir() else ():
+            if path.is_file():
+                status = path.stat()
+                now[path.relative_to(self.folder).as_posix()] = (status.st_mtime_ns, status.st_size)
+        changed = sorted(name for name, status in now.items() if self._files.get(name) != status)
+        self._files = now
+        return changed
+
+
+class _Opening(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stands before all callbacks, and notes how things are when the turn of the first begins."""
+
+    def __init__(self, scene: _Scene) -> None:
+        super().__init__()
+        self._scene = scene
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._scene.new_files()
+        self._note()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._scene.epoch = epoch
+        self._note()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._files_of_batches()
+        self._note()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._note()
+        if any(witness.may_change_weights for witness in self._scene.witnesses):
+            self._scene.weights = [weight.numpy() for weight in self.model.weights]
+
+    def _note(self) -> None:
+        self._scene.rate, self._scene.stopped = _rate(self.model), bool(self.model.stop_training)
+
+    def _files_of_batches(self) -> None:
+        """What was written within the epoch. Of several who might have, the one who did so before is taken for it."""
+        scene = self._scene
+        writers = [witness for witness in scene.witnesses if witness.writes and isinstance(witness, _BatchWitness)]
+        for name in scene.new_files() if writers else ():
+            before = scene.writers.get(name, scene.writers.get(str(Path(name).parent), writers[0]))
+            before.wrote(name)
+
+
+class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stands after one callback and tells what it did in its turn."""
+
+    def __init__(self, label: str, callback: Any, scene: _Scene) -> None:
+        super().__init__()
+        ours = type(callback).__module__.startswith("pipelines.")
+        self.own = type(callback) not in _KNOWN and not ours
+        self.writes = self.own or isinstance(callback, ModelCheckpoint)
+        restores = isinstance(callback, EarlyStopping) and callback.restore_best_weights
+        self.begins_batches = any(_overrides(callback, hook) for hook in BATCH_BEGINS)
+        self.may_change_weights = restores or (self.own and _overrides(callback, "on_train_end"))
+        self._label = label
+        self._callback = callback
+        self._scene = scene
+        self._said = 0
+        self._wrote: list[str] = []
+        self._moved: list[float] = []  # rates that it set within the epoch
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._look()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._look()
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._look_within_epoch()
+
+    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._look_within_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self._moved:
+            times = "" if len(self._moved) == 1 else f" {len(self._moved)} times in the epoch, lastly"
+            self._say("moved", f"set the learning rate{times} to {self._moved[-1]:.4g}", self._moved[-1])
+            self._moved = []
+        self._look()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._look()
+        if self.may_change_weights:
+            self._look_at_weights()
+        if self._said > MOST_EVENTS:
+            self._emit("note", f"did {self._said - MOST_EVENTS} more things, which are not listed")
+
+    def wrote(self, name: str) -> None:
+        """Takes down that the callback wrote a file."""
+        self._scene.writers[name] = self._scene.writers[str(Path(name).parent)] = self
+        self._wrote.append(name)
+
+    def _look(self) -> None:
+        """All that may have changed in the callback's turn."""
+        rate, before = _rate(self.model), self._scene.rate
+        self._scene.rate = rate
+        if rate is not None and before is not None and rate != before:
+            self._say("reduced" if rate < before else "raised", self._change_of_rate(before, rate), rate)
+        for name in self._scene.new_files() if self.writes else ():
+            self.wrote(name)
+        if self._wrote:
+            more = f" and {len(self._wrote) - 3} more" if len(self._wrote) > 3 else ""
+            self._say("saved", f"saved {', '.join(self._wrote[:3])}{more}", float(len(self._wrote)))
+            self._wrote = []
+        notes = getattr(self._callback, "notes", None)
+        if isinstance(notes, list):
+            for note in notes:
+                self._say("note", str(note))
+            notes.clear()
+        self._look_at_stop()
+
+    def _look_within_epoch(self) -> None:
+        """What an own callback may do between the ends of epochs, a learning rate that moves all the time included."""
+        if self.own:
+            rate = _rate(self.model)
+            if rate is not None and rate != self._scene.rate:
+                self._moved.append(rate)
+                self._scene.rate = rate
+        self._look_at_stop()
+
+    def _look_at_stop(self, why: str = "") -> None:
+        if self._scene.stopped or not self.model.stop_training:
+            return
+        self._scene.stopped = True
+        value = None
+        if isinstance(self._callback, EarlyStopping):
+            why = _not_improved(self._callback, self._callback.wait)
+            value = None if self._callback.best is None else float(self._callback.best)
+        self._say("stopped", f"stopped at epoch {self._scene.epoch}" + (f": {why}" if why else ""), value)
+
+    def _look_at_weights(self) -> None:
+        now = [weight.numpy() for weight in self.model.weights]
+        before, self._scene.weights = self._scene.weights, now
+        if all(np.array_equal(one, other) for one, other in zip(now, before, strict=True)):
+            return
+        if isinstance(self._callback, EarlyStopping):
+            epoch = int(self._callback.best_epoch)
+            self._say("restored", f"restored the weights of epoch {epoch}", float(epoch))
+        else:
+            self._say("restored", "put other weights into the model at the end")
+
+    def _change_of_rate(self, before: float, rate: float) -> str:
+        callback = self._callback
+        if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
+            reason = _not_improved(callback, max(1, callback.patience))
+            return f"multiplied the learning rate by {rate / before:.4g}, to {rate:.4g}: {reason}"
+        return f"set the learning rate to {rate:.4g}; it was {before:.4g}"
+
+    def _say(self, action: str, text: str, value: float | None = None) -> None:
+        self._said += 1
+        if self._said <= MOST_EVENTS:
+            self._emit(action, text, value)
+
+    def _emit(self, action: str, text: str, value: float | None = None) -> None:
+        spec = self._scene.spec
+        event = CallbackActed(spec.number, spec.attempt, self._scene.epoch, self._label, action, text, value)
+        self._scene.emit(event)
+
+
+class _BatchWitness(_Witness):
+    """The same after a callback that acts in batches. One that does not must not have these: they cost time."""
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.begins_batches:
+            self._look_within_epoch()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.model.stop_training and isinstance(self._callback, keras.callbacks.TerminateOnNaN):
+            self._look_at_stop(f"the loss was {(logs or {}).get('loss')} in batch {batch}")
+        self._look_within_epoch()
+
+
+def _acts_in_batches(callback: Any) -> bool:
+    if type(callback) is ModelCheckpoint and callback.save_freq == "epoch":
+        return False  # it has the method, and does nothing in it
+    return any(_overrides(callback, hook) for hook in (*BATCH_BEGINS, "on_batch_end", "on_train_batch_end"))
+
+
+def _overrides(callback: Any, hook: str) -> bool:
+    return getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook)
+
+
+def _rate(model: keras.Model) -> float | None:
+    """The learning rate, where it is a number that a callback can move; a schedule moves by itself."""
+    rate = model.optimizer.learning_rate
+    return float(rate.value) if isinstance(rate, keras.Variable) else None
+
+
+def _not_improved(callback: Any, epochs: int) -> str:
+    past = f" past the baseline {callback.baseline:g}" if getattr(callback, "baseline", None) is not None else ""
+    return f"{callback.monitor} had not improved{past} for {epochs} epoch{'' if epochs == 1 else 's'}"

@@ -1,0 +1,70 @@
+"""One training outside a sweep: from a recipe, and again from a run, on a real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import DIGITS, Site
+
+Swept = tuple[Site, dict[str, Any]]
+
+
+def curves(site: Site, run_id: str) -> dict[str, dict[int, float]]:
+    """Every metric with more than one point: its value at each step, as the server has it."""
+    client = site.client()
+    run = client.get_run(run_id)
+    found = {
+        name: {point.step: point.value for point in client.get_metric_history(run_id, name)}
+        for name in run.data.metrics
+    }
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def test_a_trial_trained_again_from_its_run_gives_the_same_curve_to_the_last_digit(swept: Swept) -> None:
+    site, summary = swept
+    run_id = summary["best"]["run_id"]
+
+    done = site.run("train", "--run", run_id, "--json")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    first, again = curves(site, run_id), curves(site, told["run_id"])
+    assert first.keys() == again.keys() >= {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert first == again  # not nearly: each number is the same
+    assert (told["epoch"], told["value"]) == (summary["best"]["epoch"], summary["best"]["value"])
+    assert Path(told["checkpoint"]).is_file()
+    assert site.client().get_run(told["run_id"]).data.tags["regatta.again"] == run_id
+
+
+def test_a_recipe_is_trained_by_itself_and_tracked_like_a_trial(swept: Swept) -> None:
+    site, _ = swept
+    callbacks = "callbacks={diagnostics: {}, early_stopping: {patience: 0, min_delta: 9}}"
+
+    done = site.run("train", DIGITS, "--json", "--set", "epochs=5", "--set", callbacks)
+
+    assert done.returncode == 0, done.stderr
+    run_id = json.loads(done.stdout)["run_id"]
+    run = site.client().get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["regatta.state"] == "COMPLETE"
+    assert run.data.tags["regatta.callback.early_stopping"].startswith("stopped at epoch 1: val_loss had not improved")
+    assert run.data.metrics["early_stopping.stopped_epoch"] == 1.0
+    assert "diagnostics/hidden_1/gradient" in run.data.metrics
+    files = {file.path for file in site.client().list_artifacts(run_id)}
+    assert {"loss_curve.png", "model_summary.txt", "callback_events.json", "checkpoint"} <= files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--run", "0" * 32], "0" * 32), (["--run", "PARENT"], "is no training of Regatta's")],
+)
+def test_a_run_that_is_no_training_is_one_sentence(swept: Swept, arguments: list[str], words: str) -> None:
+    site, summary = swept
+    done = site.run("train", *(argument.replace("PARENT", summary["parent_run_id"]) for argument in arguments))
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
