@@ -130,7 +130,7 @@ def train(
     if config is not None:
         from pipelines.recipes import read_recipe
 
-        what = from_recipe(read_recipe(config, settings or []))
+        what = from_recipe(read_recipe(config, settings or [], to_sweep=False))
     else:
         what = from_run(str(run_id))
     console = _console(stderr=as_json)

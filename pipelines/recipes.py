@@ -24,17 +24,24 @@ _SAME_STUDY = ("budget", "execution", "promotion")
 """Parts that may change between two starts of one study: they do not change what a trial is."""
 
 
-def read_recipe(path: Path, settings: Iterable[str] = ()) -> SweepConfig:
+def read_recipe(path: Path, settings: Iterable[str] = (), *, to_sweep: bool = True) -> SweepConfig:
     """The recipe in `path` with `settings` (each `path=value`, the value in YAML) laid over it.
+
+    Args:
+        path: Of the file.
+        settings: What is set on the command line.
+        to_sweep: Whether its search space will be used, so that a setting of what varies would do nothing.
 
     Raises:
         ConfigError: Every mistake of the file and the settings, each with its path and line.
     """
     document = yaml_file.read(path)
-    return check_recipe(document, str(path), settings)
+    return check_recipe(document, str(path), settings, to_sweep=to_sweep)
 
 
-def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[str] = ()) -> SweepConfig:
+def check_recipe(
+    document: yaml_file.Document, source: str, settings: Iterable[str] = (), *, to_sweep: bool = True
+) -> SweepConfig:
     """The recipe in a document that was read already; see `read_recipe`."""
     raw = document.data
     mistakes: list[Mistake] = []
@@ -58,6 +65,13 @@ def check_recipe(document: yaml_file.Document, source: str, settings: Iterable[s
         if not any(_overlap(place, known) for known in found):
             found[place] = message
     mistakes += [_mistake(document, chosen, place, message) for place, message in found.items()]
+    if to_sweep and isinstance(raw.get(SPACE), dict):
+        sound = [
+            setting for setting in chosen if not any(f"{m.path}.".startswith(f"--set {setting}.") for m in mistakes)
+        ]
+        mistakes += [
+            _without_effect(setting, path) for setting in sound for path in raw[SPACE] if _varies(setting, path)
+        ]
     if mistakes or config is None:
         raise ConfigError(source, mistakes)
     return config
@@ -72,6 +86,19 @@ def check_with_data(config: SweepConfig | TrainingConfig, facts: InputFacts, sou
     found = config.check_with(facts)
     if found:
         raise ConfigError(source, [Mistake(dotted(place), message) for place, message in found])
+
+
+def _varies(setting: str, path: str) -> bool:
+    """Whether every trial draws what was set on the command line anew."""
+    return f"{setting}.".startswith(f"{path}.")
+
+
+def _without_effect(setting: str, path: str) -> Mistake:
+    return Mistake(
+        f"--set {setting}",
+        f"has no effect, as the search space varies '{path}' and each trial draws it anew; narrow the space instead: "
+        f"--set {SPACE}.{path}=[…]",
+    )
 
 
 def _overlap(place: tuple[str | int, ...], known: tuple[str | int, ...]) -> bool:

@@ -275,11 +275,26 @@ budget: {trials: 4}
     ],
 )  # fmt: skip
 def test_a_setting_lays_its_value_over_the_recipe(setting: str, path: str, value: Any) -> None:
-    here: Any = check(SPACE, setting)
+    here: Any = check_recipe(yaml_file.parse(SPACE, "recipe.yaml"), "recipe.yaml", [setting], to_sweep=False)
     for part in path.split("."):
         key = part.replace("¸", ".")
         here = here[key] if isinstance(here, dict) else getattr(here, key)
     assert here == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "varied"),
+    [
+        ("optimizer=adam", "optimizer"),
+        ("optimizer.learning_rate=1e-4", "optimizer"),
+        ("callbacks.early_stopping.patience=2", "callbacks.early_stopping.patience"),
+    ],
+)
+def test_a_setting_that_every_trial_would_overrule_is_a_mistake(setting: str, varied: str) -> None:
+    (found,) = mistakes(SPACE, setting)
+    assert found.path == f"--set {setting.partition('=')[0]}"
+    assert f"has no effect, as the search space varies '{varied}'" in found.message
+    assert f"--set search_space.{varied}=" in found.message
 
 
 @pytest.mark.parametrize(
@@ -388,7 +403,8 @@ def test_budget_execution_and_promotion_do_not_make_another_study(setting: str) 
 )
 def test_everything_else_makes_another_study(setting: str) -> None:
     same = setting == "dataset.name=digits"
-    assert (identity(check(BASE, setting)) == identity(check(BASE))) is same
+    changed = check_recipe(yaml_file.parse(BASE, "recipe.yaml"), "recipe.yaml", [setting], to_sweep=False)
+    assert (identity(changed) == identity(check(BASE))) is same
 
 
 def test_comments_order_of_keys_and_spelled_out_defaults_do_not_make_another_study() -> None:
