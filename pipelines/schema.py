@@ -1,7 +1,8 @@
 """The JSON schema of a recipe, from the specs themselves, with which editors complete and check what is typed.
 
-Pydantic writes most of it. Three things that a recipe may also say are added: a kind by its name alone (`optimizer:
-adam`), a callback whose label is its kind, and the paths that a search space can name.
+Pydantic writes most of it. What a recipe may also say, in fewer words, is added: a kind by its name alone (`optimizer:
+adam`), a callback whose label is its kind, an objective by its metric alone, choices as a plain list; and the paths that
+a search space can name.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ def recipe_schema() -> dict[str, Any]:
     """The schema, as plain JSON types."""
     schema = SweepConfig.model_json_schema()
     schema = _loosened(schema, schema[_DEFINITIONS])
-    properties = schema["properties"]
+    properties, definitions = schema["properties"], schema[_DEFINITIONS]
+    properties["objective"] = _also(properties["objective"], {"type": "string"})
+    kinds = definitions["Branches"]["additionalProperties"]
+    definitions["Branches"]["additionalProperties"] = {"anyOf": [kinds, {"type": "null"}]}  # `adam:` alone
     properties["callbacks"] |= {"properties": _callbacks_by_label(schema)}
     space = properties["search_space"]
-    entry = space["additionalProperties"]
+    entry = {"anyOf": [_with_name(kind) for kind in space["additionalProperties"]["anyOf"]]}
+    space["additionalProperties"] = entry
     space["properties"] = {
-        name: {"description": f"What varies of it. {field.description or ''}".strip(), **entry}
+        name: {"description": f"What varies of it: {field.description or name}", **entry}
         for name, field in TrainingConfig.model_fields.items()
         if name not in NOT_VARIED
     }
@@ -48,8 +53,21 @@ def _loosened(node: Any, definitions: dict[str, Any]) -> Any:
         rest = {key: value for key, value in changed.items() if key not in {"oneOf", "anyOf", "discriminator"}}
         return {**rest, "anyOf": [union, {"enum": alone}]} if alone else {**rest, **union}
     if "oneOf" in changed:  # entries of a search space are told apart by their form, which a schema cannot see
-        changed["anyOf"] = changed.pop("oneOf")
+        changed["anyOf"] = [*changed.pop("oneOf"), {"type": "array", "minItems": 1}]
     return changed
+
+
+def _also(node: dict[str, Any], short: dict[str, Any]) -> dict[str, Any]:
+    """A property that may be given in a short form as well."""
+    said = {key: node[key] for key in ("description", "default") if key in node}
+    return {"anyOf": [{"$ref": node["$ref"]}, short], **said}
+
+
+def _with_name(kind: dict[str, Any]) -> dict[str, Any]:
+    """An entry at the top of a search space: one that stands as it is must say which kind it is."""
+    if kind.get("$ref", "").endswith("/Node"):
+        return {**kind, "required": ["name"], "properties": {"name": {"type": "string"}}}
+    return kind
 
 
 def _named(reference: str, name: str) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pipelines.worker import WorkerSettings, _set_up_tensorflow
 
 # Where these are set, a test would write to the user's own MLflow or folders.
 OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_PORT")
@@ -25,3 +28,15 @@ def regatta_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def repository() -> Path:
     """The repository's root."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras, with TensorFlow under it as a worker on one core of the CPU sets it up. Takes seconds, once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CUDA_VISIBLE_DEVICES", "-1")
+        patched.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        _set_up_tensorflow(WorkerSettings(threads=1))
+        import keras
+
+    return keras

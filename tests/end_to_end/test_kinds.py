@@ -178,6 +178,7 @@ def test_a_table_is_asked_by_the_names_of_its_columns_with_words_and_gaps(
     assert np.isfinite(price(city="Atlantis"))
 
 
+@pytest.mark.usefixtures("keras")  # TensorFlow is set up once for all tests, and loading a model would set it up too
 @pytest.mark.parametrize("name", RECIPES)
 def test_plain_mlflow_gives_the_same_answers(kinds: tuple[Site, dict[str, Any]], name: str, tmp_path: Path) -> None:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""What the tests that train share: TensorFlow in this one process, on one core, and small prepared data."""
+"""What the tests that train share: small prepared data, and a trainer in this one process."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ from pipelines.config import TrainingConfig
 from pipelines.datasets.digits import Digits
 from pipelines.datasets.prepared import PreparedData, prepare
 from pipelines.records import Event, TrialSpec, Verdict
-from pipelines.worker import WorkerSettings, _set_up_tensorflow
-
-
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    """Keras, with TensorFlow under it as a worker on one core of the CPU sets it up. Takes seconds, once."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("CUDA_VISIBLE_DEVICES", "-1")
-        patched.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
-        _set_up_tensorflow(WorkerSettings(threads=1))
-        import keras
-
-    return keras
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,17 @@ SERVER = "http://127.0.0.1:5000"
 
 
 def test_facts_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
+    folder = StudyFolder(tmp_path / "study")
+    folder.root.mkdir()
     facts = StudyFacts.begin(recipe(), SERVER)
-    facts.trains_on(prepared(tmp_path))
+    facts.trains_on(prepared(tmp_path / "data"))
 
     facts.write(folder)
 
     assert folder.exists()
     assert StudyFacts.read(folder) == facts
     assert StudyFacts.read(folder).recipe() == recipe()
-    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    assert [path.name for path in folder.root.iterdir()] == ["study.json"]
 
 
 def test_every_study_has_a_uid_of_its_own() -> None:

@@ -42,3 +42,14 @@ def test_a_recipe_opens_with_its_command_expected_time_and_score(path: Path, rep
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_study_of_a_recipe_is_called_as_its_file(path: Path) -> None:
     assert read_recipe(path).study.replace("-", "_") == path.stem
+
+
+def test_every_recipe_in_the_readme_is_one(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    own = "def make(inputs, head, width): ...\n\nclass MyCallback: ...\n"
+    (tmp_path / "my_code.py").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.yaml").write_text(block)
+        assert SearchSpace(read_recipe(tmp_path / f"{number}.yaml").search_space).parameters()
