@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.models import ModelSpec
 
 MOST_LABELS = 8  # that are named in a message
+SAMPLES: dict[Kind, str] = {"image": "images", "table": "a table", "points": "points"}
 
 
 class Problem(NamedTuple):
@@ -123,7 +124,7 @@ def _sample_problems(parts: Parts, facts: InputFacts | None) -> Iterator[Problem
     callbacks: Mapping[str, CallbackSpec] = parts.get("callbacks") or {}
     for label, callback in callbacks.items():
         if callback.kinds is not None and kind not in callback.kinds:
-            message = f"is for {_or(callback.kinds)}, and the samples here are a {kind}; leave it out"
+            message = f"is for {_or(callback.kinds)}, and the data here is {SAMPLES[kind]}; leave it out"
             yield Problem(("callbacks", label), message)
     model: ModelSpec | None = parts.get("model")
     if model is None:
@@ -135,7 +136,7 @@ def _sample_problems(parts: Parts, facts: InputFacts | None) -> Iterator[Problem
     elif facts is not None:
         yield from (Problem(("model", field), message) for field, message in model.misfits(facts).items())
     if kind != "points" and model.features != ("x1", "x2"):
-        message = f"are features of points in the plane, and the samples here are a {kind}; leave it out"
+        message = f"are features of points in the plane, and the data here is {SAMPLES[kind]}; leave it out"
         yield Problem(("model", "features"), message)
 
 

@@ -49,6 +49,12 @@ def summary_of(spec: type[Spec] | None) -> str:
     return text.strip().split("\n")[0]
 
 
+def description_of(spec: type[Spec] | None) -> str:
+    """The rest of a kind's docstring, as one text a paragraph."""
+    paragraphs = ((spec.__doc__ or "") if spec else "").strip().split("\n\n")[1:]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 def parameters_of(spec: type[Spec] | None) -> list[tuple[str, str, str]]:
     """(name, default and limits, what it is) of every parameter of a kind."""
     fields = spec.model_fields if spec else {}

@@ -27,7 +27,7 @@ from pipelines.models.dense import DenseModel
 from pipelines.optimizers import Adam, Optimizer
 from pipelines.pruners import MedianPruner, Pruner
 from pipelines.samplers import Sampler, TpeSampler
-from pipelines.spec import Spec
+from pipelines.spec import Spec, said
 from pipelines.tasks import SCORES, Task, task_of
 
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -86,6 +86,19 @@ class TrainingConfig(Spec):
         """The same, now that the data is there."""
         return problems(dict(self), facts)
 
+    def said(self) -> dict[str, Any]:
+        """What tells this training from another: its kinds, what differs from a default, and what all want to know."""
+        always: dict[str, Any] = {
+            "dataset": said(self.dataset),
+            "model": said(self.model),
+            "optimizer": {
+                "learning_rate": self.optimizer.model_dump(mode="json")["learning_rate"],
+                **said(self.optimizer),
+            },
+            **self.model_dump(include={"epochs", "batch_size", "seed"}),
+        }
+        return {**said(self), **always}
+
     def goal(self, facts: InputFacts) -> Goal:
         """What is learned from this data, with everything told that the recipe leaves out."""
         return goal_of(dict(self), facts)
@@ -142,8 +155,8 @@ class Promotion(Spec):
     metric: Literal["test_accuracy", "test_auc", "test_loss", "test_r2", "test_mae", "test_rmse", "test_mse"] | None = (
         None
     )
-    """What candidate and champion are compared by, on the sealed test part; where left out, `test_accuracy` for
-    classes and `test_r2` for a number."""
+    """What candidate and champion are compared by, on the sealed test part. Where left out, what the objective is
+    there (`val_mae`: `test_mae`); for `val_loss`, `test_accuracy` of classes and `test_r2` of a number."""
     min_gain: float = Field(0.0, ge=0)
     """By how much the candidate must be better; 0 means any gain at all."""
 
@@ -178,6 +191,15 @@ class SweepConfig(TrainingConfig):
     """Where trials run."""
     promotion: Promotion = Promotion()
     """When the best trial becomes the champion."""
+
+    def judged_by(self, task: Task) -> str:
+        """What candidate and champion are compared by: the recipe's choice, or what the objective is on the test part.
+
+        `val_loss` depends on the loss of each training, so it has no counterpart there; `test_loss` is cross-entropy.
+        """
+        named = {"val_crossentropy": "test_loss", "val_loss": ""}
+        own = named.get(self.objective.metric, f"test_{self.objective.metric.removeprefix('val_')}")
+        return self.promotion.metric or (own if own in SCORES[task] else SCORES[task][0])
 
     @classmethod
     def check_parts(cls, parts: Mapping[str, Any]) -> list[Problem]:

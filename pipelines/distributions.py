@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Protocol, Union
 
-from pydantic import BeforeValidator, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, RootModel, Tag, field_validator, model_validator
 
 from pipelines.spec import Spec
 
@@ -90,6 +90,16 @@ class Choices(Spec):
 
     type: Literal["categorical"] = "categorical"
     choices: tuple[Scalar | list[Any], ...] = Field(min_length=1)
+
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _values_or_lists(cls, choices: Any) -> Any:
+        for choice in choices if isinstance(choices, list | tuple) else ():
+            if isinstance(choice, dict):
+                raise ValueError(
+                    f"a choice is a value or a list; what is in a mapping varies by its path, got {choice}"
+                )
+        return choices
 
     def suggest(self, trial: Suggests, name: str) -> Any:
         """The trial's value."""

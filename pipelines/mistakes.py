@@ -31,9 +31,16 @@ def explain(error: ValidationError, root: type[BaseModel], raw: Any) -> dict[Fil
     return {path: _joined(messages) for path, messages in found.items()}
 
 
+SHORT_WORDS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
+"""What people write who mean something that looks nothing like it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'adam'?` where a known word is near, otherwise nothing."""
-    near = difflib.get_close_matches(word, list(known), n=5, cutoff=0.6)
+    known = list(known)
+    if SHORT_WORDS.get(word) in known:
+        return f"; did you mean '{SHORT_WORDS[word]}'?"
+    near = difflib.get_close_matches(word, known, n=5, cutoff=0.6)
     # swapped letters are the commonest slip: 'adma' is meant for 'adam' rather than for 'adamax'
     best = max(near, key=lambda other: sorted(other) == sorted(word), default=None)
     return f"; did you mean '{best}'?" if best else ""
@@ -83,7 +90,7 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
     if kind == "missing":
         return "is missing"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _wrong_kind(kind, got, context)
+        return _wrong_kind(kind, got, context) + _label_meant(detail["loc"], root)
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
     if kind == "literal_error":
@@ -92,6 +99,10 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
         return f"must be {expected}, got {got!r}{hint}"
     if kind in {"model_type", "dict_type", "model_attributes_type"}:
         return f"must be a mapping of keys to values, got {_short(got)}"
+    if kind in {"too_short", "too_long"} and "actual_length" in context:
+        bound, count = ("least", context["min_length"]) if kind == "too_short" else ("most", context["max_length"])
+        items = "item" if count == 1 else "items"
+        return f"must have at {bound} {count} {items}, got {context['actual_length']}: {_short(got)}"
     text = str(detail["msg"]).split(", unable to parse")[0].replace("valid tuple", "valid list")
     return text.replace("Input should be", "must be", 1) + f", got {_short(got)}"
 
@@ -109,6 +120,14 @@ def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
         tag = str(context.get("tag"))
         return f"is no known kind: '{tag}'{did_you_mean(tag, expected)}; there are {', '.join(expected)}"
     return "needs a `name` that says which kind it is"
+
+
+def _label_meant(location: Sequence[str | int], root: type[BaseModel]) -> str:
+    """A hint where the key of a mapping of parts is nearly the name of a kind: `early_stoping: {patience: 3}`."""
+    if len(location) != 2 or location[0] not in root.model_fields:
+        return ""
+    kinds = [kind_name(spec) or "" for spec in specs_within(root.model_fields[str(location[0])].annotation)]
+    return did_you_mean(str(location[1]), kinds) if isinstance(location[1], str) else ""
 
 
 def _known_keys(location: Sequence[str | int], root: type[BaseModel]) -> list[str]:

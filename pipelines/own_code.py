@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 import sysconfig
 import tokenize
@@ -13,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, JsonValue
 
 from pipelines.errors import ConfigError, Mistake
 from pipelines.mistakes import did_you_mean
@@ -88,7 +89,12 @@ def load(reference: str) -> Any:
 
 
 def told(error: BaseException) -> str:
-    """An error of the user's code for a person: its type, its text, and the last line of code outside of libraries."""
+    """An error of the user's code for a person: its type, its text, and where it came from."""
+    return _named(error) + place_in_own_code(error)
+
+
+def place_in_own_code(error: BaseException) -> str:
+    """` (my_code.py, line 3)`: the last line of code outside of libraries; empty where there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = Path(__file__).parent
     libraries = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), "<frozen")
@@ -97,7 +103,7 @@ def told(error: BaseException) -> str:
         for frame in frames
         if not any(word in frame.filename for word in libraries) and ours not in Path(frame.filename).parents
     ]
-    return _named(error) + (f" ({own[-1].filename}, line {own[-1].lineno})" if own else "")
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def make_importable() -> None:
@@ -117,6 +123,24 @@ def _checked(reference: str) -> str:
 
 Reference = Annotated[str, AfterValidator(_checked)]
 """A field of a spec that holds `module:name`; a recipe that names what is not there is refused when it is read."""
+
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def _number(value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _number(item) for key, item in value.items()}
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+def _numbers(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {key: _number(value) for key, value in arguments.items()}
+
+
+Arguments = Annotated[dict[str, JsonValue], AfterValidator(_numbers)]
+"""What own code is called with, by name. YAML reads `1e-3` as text, and no schema says that a number is meant."""
 
 
 def _find(parts: list[str]) -> tuple[ModuleSpec | None, str]:

@@ -51,12 +51,14 @@ def preview(config: SweepConfig, console: Console) -> None:
             console.print(f"  {name} = {value}")
         flat = flat_params(trial.model_dump(mode="json"))
         others = [f"{key}={value}" for key, value in flat.items() if base.get(key) != value and key not in params]
-        console.print(f"  [dim]which makes: {', '.join(others)}[/]")
+        if others:
+            console.print(f"  [dim]which makes: {', '.join(others)}[/]")
     console.print()
     console.print(
         f"budget: {budget.trials} trials of at most {config.epochs} epochs, {budget.trials * config.epochs} epochs in "
         f"all; sampler {config.sampler.name}, pruner {config.pruner.name}"
     )
+    console.print("The data was not opened: whether it is there, and goes with the rest, shows when the sweep begins.")
 
 
 def sampled(config: SweepConfig) -> list[tuple[TrainingConfig, dict[str, Any]]]:

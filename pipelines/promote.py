@@ -25,6 +25,7 @@ from pipelines.tasks import SCORES
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.models import CHAMPION, ModelRegistry, Version
 
+JUDGED_BY = "regatta.judged_by"
 _DIGEST_TAG = "regatta.checkpoint_sha256"
 
 
@@ -46,13 +47,18 @@ class Decision:
 
 @dataclass(frozen=True)
 class Promoted:
-    """What came of a promotion: the registered version, whether or not the alias moved to it."""
+    """What came of a promotion: the registered version, whether or not the alias moved to it.
+
+    Attributes:
+        metric: What the two were compared by; None for the score that people look at first.
+    """
 
     decision: Decision
     version: Version
     scores: Scores
     champion_scores: Scores | None
     trial: TrialHistory
+    metric: str | None = None
 
     @property
     def alias(self) -> str | None:
@@ -67,7 +73,7 @@ class Promoted:
         """For a person."""
         word = "is the champion" if self.decision.promoted else "is registered, the champion stays"
         return (
-            f"{self.version.name} version {self.version.version} {word}: {_in_words(self.scores)} "
+            f"{self.version.name} version {self.version.version} {word}: {_in_words(self.scores, self.metric)} "
             f"({self.decision.reason})"
         )
 
@@ -171,6 +177,7 @@ class Promoter:
         self._judge = judge
         self._user_folder = user_folder
         self._task = config.goal(data.facts).task
+        self._policy = config.promotion.model_copy(update={"metric": config.judged_by(self._task)})
 
     def promote(self, candidate: Candidate, *, experiment_id: str) -> Promoted:
         """Judges, packages, registers, and moves the alias where the candidate is better.
@@ -190,7 +197,7 @@ class Promoter:
         if champion is not None and champion.tags.get(_DIGEST_TAG) == digest:
             decision = Decision(True, "it is the champion already")
             scores = Scores({key: float(champion.tags[f"regatta.{key}"]) for key in SCORES[self._task]})
-            return Promoted(decision, champion, scores, scores, trial)
+            return Promoted(decision, champion, scores, scores, trial, self._policy.metric)
         source = self._source(candidate, digest)
         with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
             package = Path(scratch) / "package"
@@ -208,8 +215,8 @@ class Promoter:
                 )
             )
             assert judged.scores is not None
-            decision = choose(judged.scores, judged.champion_scores, self._config.promotion)
-            tags = _tags(source, judged.scores, decision)
+            decision = choose(judged.scores, judged.champion_scores, self._policy)
+            tags = {**_tags(source, judged.scores, decision), JUDGED_BY: str(self._policy.metric)}
             version = self._registered(digest)
             if version is None:
                 version = self._registry.register(
@@ -219,7 +226,7 @@ class Promoter:
                 self._registry.tag(version, {"regatta.decision": decision.reason})
         if decision.promoted:
             self._registry.crown(version, champion, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        return Promoted(decision, version, judged.scores, judged.champion_scores, trial)
+        return Promoted(decision, version, judged.scores, judged.champion_scores, trial, self._policy.metric)
 
     def _registered(self, digest: str) -> Version | None:
         """The version that an earlier, refused promotion registered for this very checkpoint."""
@@ -292,6 +299,7 @@ def _tags(source: Mapping[str, Any], scores: Scores, decision: Decision) -> dict
     }
 
 
-def _in_words(scores: Scores) -> str:
-    """The score that people look at first, as they say it: `test accuracy 0.9778`."""
-    return f"{scores.headline.replace('_', ' ')} {scores.values[scores.headline]:.4f}"
+def _in_words(scores: Scores, metric: str | None) -> str:
+    """A score as people say it: `test accuracy 0.9778`."""
+    name = metric or scores.headline
+    return f"{name.replace('_', ' ')} {scores.values[name]:.4f}"

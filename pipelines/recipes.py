@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipelines import yaml_file
 from pipelines.config import SweepConfig, TrainingConfig, sound_parts
@@ -20,6 +20,7 @@ from pipelines.mistakes import did_you_mean, dotted, explain
 from pipelines.search_space import SearchSpace
 
 SPACE = "search_space"
+_ENTRIES: TypeAdapter[dict[str, Entry]] = TypeAdapter(dict[str, Entry])
 _SAME_STUDY = ("budget", "execution", "promotion")
 """Parts that may change between two starts of one study: they do not change what a trial is."""
 
@@ -57,7 +58,8 @@ def check_recipe(
     except ValidationError as error:
         found = explain(error, SweepConfig, raw)
         if isinstance(raw, dict):  # what one part asks of another is known before every part is right
-            for place, message in SweepConfig.check_parts(sound_parts(SweepConfig, raw)):
+            parts = {**sound_parts(SweepConfig, raw), SPACE: _sound_entries(raw)}
+            for place, message in SweepConfig.check_parts(parts):
                 if not any(_overlap(place, known) for known in found):
                     found[place] = message
     for name, message in _check_space(raw, config).items():
@@ -78,14 +80,17 @@ def check_recipe(
 
 
 def check_with_data(config: SweepConfig | TrainingConfig, facts: InputFacts, source: str) -> None:
-    """What only the data could tell: whether the recipe's parts go with it.
+    """What only the data could tell: whether the recipe's parts, and all that its trials may draw, go with it.
 
     Raises:
         ConfigError: They do not; nothing was started.
     """
-    found = config.check_with(facts)
+    found = {dotted(place): message for place, message in config.check_with(facts)}
+    if isinstance(config, SweepConfig):
+        wrong = SearchSpace(config.search_space, facts).check(config.training())
+        found |= {f"{SPACE}.{name}": message for name, message in wrong.items()}
     if found:
-        raise ConfigError(source, [Mistake(dotted(place), message) for place, message in found])
+        raise ConfigError(source, [Mistake(place, message) for place, message in found.items()])
 
 
 def _varies(setting: str, path: str) -> bool:
@@ -127,17 +132,21 @@ def _check_space(raw: Mapping[str, Any], config: SweepConfig | None) -> dict[str
     """Checks the space even where other parts of the recipe are wrong, so that nobody mends mistakes in two rounds."""
     if config is not None:
         return SearchSpace(config.search_space).check(config.training())
+    base = {key: value for key, value in raw.items() if key in TrainingConfig.model_fields}
+    # what varies may lie in a part that the recipe leaves at its default
+    return SearchSpace(_sound_entries(raw)).check({**TrainingConfig().model_dump(mode="json"), **base})
+
+
+def _sound_entries(raw: Mapping[str, Any]) -> dict[str, Entry]:
+    """The entries of the search space that can be read."""
     entries = raw.get(SPACE)
-    if not isinstance(entries, dict):
-        return {}
     good: dict[str, Entry] = {}
-    for path, entry in entries.items():
+    for path, entry in entries.items() if isinstance(entries, dict) else ():
         try:
-            good |= SweepConfig.model_validate({"study": "x", SPACE: {path: entry}}).search_space
+            good |= _ENTRIES.validate_python({path: entry})
         except ValidationError:
             continue  # reported already, as a mistake of the file
-    base = {key: value for key, value in raw.items() if key in TrainingConfig.model_fields}
-    return SearchSpace(good).check(base)
+    return good
 
 
 def _place_in_space(entries: Mapping[str, Any], name: str) -> tuple[str, ...]:

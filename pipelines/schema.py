@@ -1,8 +1,8 @@
 """The JSON schema of a recipe, from the specs themselves, with which editors complete and check what is typed.
 
-Pydantic writes most of it. What a recipe may also say, in fewer words, is added: a kind by its name alone (`optimizer:
-adam`), a callback whose label is its kind, an objective by its metric alone, choices as a plain list; and the paths that
-a search space can name.
+Pydantic writes most of it. What a recipe may also say in fewer words is added: a kind by its name alone (`optimizer:
+adam`), a callback whose label is its kind, an objective by its metric alone, choices as a plain list. So are the paths
+that a search space can name.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ def recipe_schema() -> dict[str, Any]:
     schema = _loosened(schema, schema[_DEFINITIONS])
     properties, definitions = schema["properties"], schema[_DEFINITIONS]
     properties["objective"] = _also(properties["objective"], {"type": "string"})
+    unnamed = {"type": "object", "not": {"required": ["name"]}}
+    dense = {"$ref": f"#/{_DEFINITIONS}/DenseModel"}
+    properties["model"] = {"if": unnamed, "then": dense, "else": properties["model"]}  # `model: {units: [30]}`
     kinds = definitions["Branches"]["additionalProperties"]
     definitions["Branches"]["additionalProperties"] = {"anyOf": [kinds, {"type": "null"}]}  # `adam:` alone
     properties["callbacks"] |= {"properties": _callbacks_by_label(schema)}
@@ -47,11 +50,8 @@ def _loosened(node: Any, definitions: dict[str, Any]) -> Any:
     changed = {key: _loosened(value, definitions) for key, value in node.items()}
     mapping = (node.get("discriminator") or {}).get("mapping")
     if mapping:
-        kinds = {name: definitions[reference.rpartition("/")[2]] for name, reference in mapping.items()}
-        alone = [name for name, kind in kinds.items() if not set(kind.get("required", ())) - {"name"}]
-        union = {"oneOf": [_named(reference, name) for name, reference in mapping.items()]}
         rest = {key: value for key, value in changed.items() if key not in {"oneOf", "anyOf", "discriminator"}}
-        return {**rest, "anyOf": [union, {"enum": alone}]} if alone else {**rest, **union}
+        return {**rest, **_one_of_kinds(mapping, definitions)}
     if "oneOf" in changed:  # entries of a search space are told apart by their form, which a schema cannot see
         changed["anyOf"] = [*changed.pop("oneOf"), {"type": "array", "minItems": 1}]
     return changed
@@ -70,9 +70,23 @@ def _with_name(kind: dict[str, Any]) -> dict[str, Any]:
     return kind
 
 
-def _named(reference: str, name: str) -> dict[str, Any]:
-    """A kind that says its name, which its own schema leaves open as the name has a default."""
-    return {"$ref": reference, "required": ["name"], "properties": {"name": {"const": name}}}
+def _one_of_kinds(mapping: dict[str, str], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A kind by its name alone, where it needs nothing else, or with its settings.
+
+    Told apart by conditions rather than by `oneOf`, so that an editor says what is wrong with the kind that was meant.
+    """
+    kinds = {name: definitions[reference.rpartition("/")[2]] for name, reference in mapping.items()}
+    alone = [name for name, kind in kinds.items() if not set(kind.get("required", ())) - {"name"}]
+    settings = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"enum": list(kinds)}},
+        "allOf": [
+            {"if": {"properties": {"name": {"const": name}}, "required": ["name"]}, "then": {"$ref": reference}}
+            for name, reference in mapping.items()
+        ],
+    }
+    return {"if": {"type": "string"}, "then": {"enum": alone}, "else": settings}
 
 
 def _callbacks_by_label(schema: dict[str, Any]) -> dict[str, Any]:

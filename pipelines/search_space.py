@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -10,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.config import TrainingConfig
-from pipelines.distributions import Branches, Distribution, Entry, FloatRange, IntRange, Node, Suggests, label
+from pipelines.config import TrainingConfig, sound_parts
+from pipelines.distributions import Branches, Choices, Distribution, Entry, FloatRange, IntRange, Node, Suggests, label
+from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
 
 ABSENT = "none"
@@ -55,9 +57,10 @@ class Parameter:
 class SearchSpace:
     """The map of what varies, by path in the training config."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
-        """Takes the parsed entries of a recipe."""
+    def __init__(self, entries: Mapping[str, Entry], facts: InputFacts | None = None) -> None:
+        """Takes the parsed entries of a recipe and, for a check once the data is there, what is known of it."""
         self._entries = entries
+        self._facts = facts
 
     def parameters(self) -> list[Parameter]:
         """Everything that can be drawn, branches first."""
@@ -79,14 +82,15 @@ class SearchSpace:
             What is wrong, by name of the parameter; empty where every trial will be a valid config.
         """
         wrong = self._misplaced()
-        sound = SearchSpace({path: entry for path, entry in self._entries.items() if path not in wrong})
+        sound = SearchSpace({path: entry for path, entry in self._entries.items() if path not in wrong}, self._facts)
         return wrong | (sound._wrong_alone(base) or sound._wrong_together(base))
 
     def _wrong_alone(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Values that no trial may have, tried one by one while everything else is at its first value."""
         parameters = self.parameters()
         places = {parameter.place for parameter in parameters}
-        known = _mistakes_of(base)  # mistakes of the base config itself are reported as such, not again for each probe
+        # mistakes of the base config itself are reported as such, not again for each probe
+        known = _mistakes_of(base, self._facts)
         wrong: dict[str, str] = {}
         for place, message in self._reached(base, {}).items():
             if place not in known and not any(_within(place, other) for other in places):
@@ -102,13 +106,14 @@ class SearchSpace:
                     and _concerns(place, parameter.place, places)
                 }
                 if found and parameter.name not in wrong:
-                    wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}"
+                    hint = _list_in_list(parameter.distribution) if any(map(_wants_list, found.values())) else ""
+                    wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}{hint}"
         return wrong
 
     def _wrong_together(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Choices that are fine one by one and wrong together, such as two callbacks that both move the rate."""
         wrong: dict[str, str] = {}
-        known = _mistakes_of(base)
+        known = _mistakes_of(base, self._facts)
         chosen = [found for found in self.parameters() if not isinstance(found.distribution, FloatRange | IntRange)]
         for one, other in combinations(chosen, 2):
             for first, second in product(one.probes(), other.probes()):
@@ -122,7 +127,7 @@ class SearchSpace:
 
     def _reached(self, base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
         """What is wrong with the trial that draws `values`, and the first value of everything else."""
-        return _mistakes_of(overlay(base, self.sample(_Probe(values))))
+        return _mistakes_of(overlay(base, self.sample(_Probe(values))), self._facts)
 
     def _misplaced(self) -> dict[str, str]:
         """Paths that cannot vary, and paths inside one another."""
@@ -188,6 +193,17 @@ def _parameters(name: str, node: Any, entry: str, place: str, given: Mapping[str
                 yield from _parameters(f"{name}.{kind}.{inner}", inner_node, entry, f"{place}.{inner}", inside)
 
 
+def _wants_list(mistake: str) -> bool:
+    return " must be a valid list, got " in mistake and ", or must" not in mistake
+
+
+def _list_in_list(distribution: Distribution | tuple[str, ...]) -> str:
+    """The way out for whoever wrote one list, of which each item became a choice."""
+    if not isinstance(distribution, Choices):
+        return ""
+    return f"; a list here is one of choices, so write a list as a choice: {json.dumps([list(distribution.choices)])}"
+
+
 def _concerns(mistake: str, place: str, places: set[str]) -> bool:
     """Whether a mistake at one path is the business of the parameter at `place`, and of none that is nearer to it."""
     if not mistake or _within(place, mistake):
@@ -241,10 +257,17 @@ def _set(target: dict[str, Any], parts: list[str], value: Any) -> None:
         target[parts[-1]] = value
 
 
-def _mistakes_of(config: Mapping[str, Any]) -> dict[str, str]:
+def _mistakes_of(config: Mapping[str, Any], facts: InputFacts | None) -> dict[str, str]:
     """What is wrong with a training config, by path."""
     try:
-        TrainingConfig.model_validate(config)
+        read = TrainingConfig.model_validate(config)
     except ValidationError as error:
-        return {dotted(path): message for path, message in explain(error, TrainingConfig, config).items()}
-    return {}
+        found = {dotted(path): message for path, message in explain(error, TrainingConfig, config).items()}
+    else:
+        return {} if facts is None else {dotted(place): message for place, message in read.check_with(facts)}
+    # what one part asks of another is a mistake also where a third part is wrong
+    for place, message in TrainingConfig.check_parts(sound_parts(TrainingConfig, config)):
+        path = dotted(place)
+        if not any(_within(path, known) or _within(known, path) for known in found):
+            found[path] = message
+    return found

@@ -33,6 +33,24 @@ class Spec(BaseModel):
         }
 
 
+def said(spec: Spec) -> dict[str, Any]:
+    """What a spec says beyond its defaults, as plain JSON types: its kind's name, and every value that differs."""
+    told: dict[str, Any] = {}
+    for key, field in type(spec).model_fields.items():
+        value = getattr(spec, key)
+        if key == "name" or value != field.get_default(call_default_factory=True):
+            told[key] = _said_value(value, spec.model_dump(mode="json", include={key})[key])
+    return told
+
+
+def _said_value(value: Any, plain: Any) -> Any:
+    if isinstance(value, Spec):
+        return said(value)
+    if isinstance(value, dict) and any(isinstance(part, Spec) for part in value.values()):
+        return {key: _said_value(part, plain[key]) for key, part in value.items()}
+    return plain
+
+
 def named(data: Any) -> Any:
     """Lets `optimizer: adam` stand for `optimizer: {name: adam}`; for use before a union of kinds is told apart."""
     return {"name": data} if isinstance(data, str) else data

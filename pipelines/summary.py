@@ -28,7 +28,8 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     )
     if best is not None and best.value is not None:
         table.add_row(
-            "best", f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch}"
+            "best",
+            f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch} (from 0)",
         )
         table.add_row("", brief(best.params))
     if summary.too_many_failures:

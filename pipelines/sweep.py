@@ -30,7 +30,7 @@ from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
-from pipelines.trial import PICTURE, Curves, TrialLife, keep_picture
+from pipelines.trial import PICTURE, Curves, TrialLife, flat_params, keep_picture, telling_params
 
 
 class Watcher(Protocol):
@@ -105,6 +105,7 @@ class Sweep:
         self._config = config
         self._space = SearchSpace(config.search_space)
         self._base = config.training()
+        self._written = config.model_dump(mode="json", exclude_unset=True, include=set(TrainingConfig.model_fields))
         self._study = study
         self._data = data
         self._executor = executor
@@ -222,10 +223,12 @@ class Sweep:
         uid = f"{self._uid}-{number:05d}"
         earlier = self._earlier.get(uid)
         try:
-            config = TrainingConfig.model_validate(raw).model_dump(mode="json")
-            problem = None
+            training = TrainingConfig.model_validate(raw)
+            config, problem = training.model_dump(mode="json"), None
+            params = telling_params(config, training.said(), self._written, overlay({}, changes))
         except ValidationError as error:
             config, problem = raw, f"not a valid training config: {error.errors()[0]['msg']}"
+            params = flat_params(raw)
         life = TrialLife(
             self._spec(number, attempt, config),
             asked.params,
@@ -233,7 +236,7 @@ class Sweep:
             self._study,
             earlier.points() if earlier else None,
         )
-        life.begin(self._config.study, self._uid, self._tags)
+        life.begin(self._config.study, self._uid, self._tags, params)
         if problem:
             self._conclude(life, life.give_up(problem))
             return None

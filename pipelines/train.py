@@ -29,7 +29,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.tracking.runs import read_run
 from pipelines.tracking.sender import Sender
-from pipelines.trial import TrialLife, keep_picture
+from pipelines.trial import TrialLife, keep_picture, telling_params
 from pipelines.worker import TrialWorker, WorkerSettings, environment
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def train(training: Training, console: Console) -> Trained:
             "regatta.split_sha256": data.split_sha256,
         }
         tags |= {"regatta.again": training.again} if training.again else {}
-        life.begin(training.experiment, None, tags)
+        life.begin(training.experiment, None, tags, telling_params(config, training.config.said()))
         found = devices.gpus()
         executor = ProcessesExecutor(
             partial(TrialWorker, WorkerSettings(training.threads)),
@@ -194,7 +194,8 @@ class _Follower:
         self._life.on_event(message)
         if isinstance(message, EpochEnded):
             metrics = "  ".join(f"{name} {value:.4g}" for name, value in message.metrics.items())
-            self._console.print(f"epoch {message.epoch + 1:>3}/{self._epochs}  {metrics}", highlight=False)
+            place = f"epoch {message.epoch} ({message.epoch + 1} of {self._epochs})"
+            self._console.print(f"{place}  {metrics}", highlight=False)
         if isinstance(message, Ended):
             self._results.append(self._life.close(message))
 

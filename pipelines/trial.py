@@ -73,14 +73,21 @@ class TrialLife:
         self._drawn_before = max((epoch for epoch, _ in self.curves.get("loss", ())), default=0)
         self._drawn: set[tuple[str, int]] = set()
 
-    def begin(self, experiment: str, parent: str | None, tags: Mapping[str, str]) -> None:
-        """Begins the run, with everything that is needed to train the trial again by hand."""
+    def begin(self, experiment: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
+        """Begins the run, with everything that is needed to train the trial again by hand.
+
+        Args:
+            experiment: Where it goes.
+            parent: The run of its sweep, or None.
+            tags: What every run of the sweep is tagged with. The whole config is one more tag.
+            params: What people compare trials by; see `telling_params`.
+        """
         config = dict(self.spec.config)
         self._run.begin(
             experiment,
             "training" if parent is None else f"trial-{self.spec.number:03d}",
             parent=parent,
-            params=flat_params(config),
+            params=params,
             tags={
                 **tags,
                 "regatta.trial": str(self.spec.number),
@@ -233,3 +240,13 @@ def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
+
+
+def telling_params(config: Mapping[str, Any], *said: Mapping[str, Any]) -> dict[str, str]:
+    """Of all of a config's values, those at a path that one of `said` names.
+
+    MLflow writes a run's params beside each of its pictures, and has a column for each: a hundred defaults would hide
+    the dozen that somebody chose. The whole config is a tag of the run.
+    """
+    named = {path for part in said for path in flat_params(part)}
+    return {path: value for path, value in flat_params(config).items() if path in named}

@@ -12,7 +12,7 @@ from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import Home, StudyFolder
 from pipelines.launch import make_judge_executor, user_data_folder
-from pipelines.promote import Judge, Promoted, best_trial, promote_with
+from pipelines.promote import JUDGED_BY, Judge, Promoted, best_trial, promote_with
 from pipelines.records import StudyHistory
 from pipelines.report import write_report
 from pipelines.stack import tracking_server
@@ -125,8 +125,9 @@ def model_history(name: str) -> list[str]:
 
 
 def _headline(tags: Mapping[str, str]) -> str:
-    """The score that a version's tags hold and people look at first."""
-    names = [name for task in SCORES for name in SCORES[task] if f"regatta.{name}" in tags]
+    """The score that a version was judged by; of one that does not say, the one that people look at first."""
+    known = [tags.get(JUDGED_BY, ""), *(name for task in SCORES for name in SCORES[task])]
+    names = [name for name in known if f"regatta.{name}" in tags]
     return f"{names[0].replace('_', ' ')} {float(tags[f'regatta.{names[0]}']):.4f}" if names else "not judged"
 
 

@@ -42,11 +42,14 @@ class ModelCheckpoint(MonitoringSpec):
     def _a_template_within_the_folder(cls, value: str) -> str:
         path = PurePosixPath(value)
         if not value or path.is_absolute() or ".." in path.parts:
-            raise ValueError("must be a path inside the trial's folder, such as '{epoch:02d}-{val_loss:.2f}.keras'")
+            example = "{epoch:02d}-{val_loss:.2f}.keras"
+            raise ValueError(f"must be a path inside the trial's folder, such as '{example}', got '{value}'")
         try:
             placeholders(value)
         except ValueError as error:
-            raise ValueError(f"is no path template: {error}; write '{{epoch:02d}}' or '{{val_loss:.2f}}'") from None
+            raise ValueError(
+                f"is no path template: {error}; write '{{epoch:02d}}' or '{{val_loss:.2f}}', got '{value}'"
+            ) from None
         return value
 
     @model_validator(mode="after")
@@ -56,6 +59,11 @@ class ModelCheckpoint(MonitoringSpec):
             raise ValueError(
                 f"filepath must end in '{suffix}' with save_weights_only: {str(self.save_weights_only).lower()}, "
                 f"got {self.filepath!r}"
+            )
+        if self.save_freq == "epoch" and "batch" in placeholders(self.filepath):
+            raise ValueError(
+                f"filepath names batch, which is known with save_freq: N, a number of batches, and not with save_freq: "
+                f"epoch, got {self.filepath!r}"
             )
         late = [name for name in placeholders(self.filepath) if name.startswith("val_")]
         if self.save_freq != "epoch" and late:
@@ -67,8 +75,7 @@ class ModelCheckpoint(MonitoringSpec):
 
     def watched_metrics(self) -> tuple[str, ...]:
         """The monitored metric where only the best is saved, and those that the path names."""
-        counters = ("epoch",) if self.save_freq == "epoch" else COUNTERS
-        named = tuple(name for name in placeholders(self.filepath) if name not in counters)
+        named = tuple(name for name in placeholders(self.filepath) if name not in COUNTERS)
         return (self.monitor, *named) if self.save_best_only else named
 
     def build(self, around: Surroundings) -> keras.callbacks.Callback:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field
 
 from pipelines.callbacks.base import CallbackSpec, Surroundings
-from pipelines.own_code import Reference, load
+from pipelines.own_code import Arguments, Reference, load
 
 if TYPE_CHECKING:
     import keras
 
 AROUND = "around"
 """The argument under which a class may ask for its surroundings."""
-_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 class OwnCallback(CallbackSpec):
@@ -30,14 +28,8 @@ class OwnCallback(CallbackSpec):
     name: Literal["class"] = "class"
     path: Reference
     """Where it is, as `module:Class`; the module is looked for in the current folder too."""
-    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """Keyword arguments of its constructor; each can be searched, as `callbacks.<label>.arguments.<argument>`."""
-
-    @field_validator("arguments")
-    @classmethod
-    def _numbers_are_numbers(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        """YAML reads `1e-3` as text, and no schema says here that a number is meant."""
-        return {key: _number(value) for key, value in arguments.items()}
 
     def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The callback, with its arguments.
@@ -67,11 +59,3 @@ class OwnCallback(CallbackSpec):
                 f"inherit from keras.callbacks.Callback"
             )
         return callback
-
-
-def _number(value: JsonValue) -> JsonValue:
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _number(item) for key, item in value.items()}
-    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from pipelines.datasets.arrays import FORMS, Given, is_frame
 from pipelines.datasets.base import HeldOutSpec, Source
@@ -17,7 +17,7 @@ from pipelines.datasets.rows import Stream
 from pipelines.errors import DataError
 from pipelines.inputs import Kind
 from pipelines.mistakes import did_you_mean
-from pipelines.own_code import Reference, load, told
+from pipelines.own_code import Arguments, Reference, load, told
 from pipelines.tasks import Task
 
 KEYS = ("x", "y", "x_test", "y_test", "labels", "columns", "target", "low", "high", "kind")
@@ -39,7 +39,7 @@ class Function(HeldOutSpec):
     name: Literal["function"] = "function"
     function: Reference
     """The function, as `module:name`; the module is looked for here and among what is installed."""
-    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """Its arguments by name."""
 
     def load(self, folder: Path | None, task: Task | None = None) -> Source:

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
-from pipelines.own_code import OwnCodeError, Reference, load
+from pipelines.own_code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class FunctionModel(ModelSpec):
     name: Literal["function"] = "function"
     function: Reference
     """The function, as `module:function`; looked for in the current folder too."""
-    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     """What it is called with beside inputs and head, by name; each can vary, such as `model.arguments.width`."""
 
     @model_validator(mode="after")

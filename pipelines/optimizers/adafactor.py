@@ -16,8 +16,9 @@ class Adafactor(OptimizerSpec):
     name: Literal["adafactor"] = "adafactor"
     beta_2_decay: float = Field(-0.8, lt=0)
     """Power of the step's number that the mean square's decay follows; below 0."""
-    epsilon_1: Positive = 1e-30
-    """Keeps the division finite."""
+    epsilon_1: Positive = 1e-16
+    """Keeps the division finite. Keras's own 1e-30 does not: its square is 0 in float32, and where a pixel is always 0
+    the whole layer becomes NaN."""
     epsilon_2: Positive = 1e-3
     """Least size of weights that steps are scaled by."""
     clip_threshold: Positive = 1.0

@@ -142,7 +142,7 @@ class Summary:
         for address in self.history.links.values():
             found = re.match(r"https?://[^#]*#/experiments/\d+(?=[/?]|$)", address)
             if found and trial.run_id:
-                return f"{found[0]}/runs/{trial.run_id}"
+                return f"{found[0]}/runs/{trial.run_id}?workflowType=machine_learning"
         return None
 
 

@@ -6,14 +6,16 @@ where one is left out it follows from the length of the training.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pipelines.own_code import Reference, load
+from pipelines.own_code import Arguments, Reference, load
 from pipelines.schedules.one_cycle import START_SHARE, WARMUP_SHARE
 from pipelines.spec import Spec, named
 
@@ -186,13 +188,26 @@ class OwnSchedule(EpochScheduleSpec):
     name: Literal["function"] = "function"
     function: Reference
     """Where it is, as `module:function`; it gets the epoch, from 0, and the rate now, and returns a float."""
+    arguments: Arguments = Field(default_factory=dict)
+    """What it gets besides, by name; each can vary, as `callbacks.<label>.schedule.arguments.<argument>`."""
 
     def build(self, epochs: int) -> Schedule:
-        """The function itself, imported from its module."""
+        """The function, imported from its module, with its arguments.
+
+        Raises:
+            TypeError: It is no function, or does not take these arguments.
+        """
         found: Schedule = load(self.function)
         if not callable(found):
             raise TypeError(f"'{self.function}' must be a function of (epoch, rate), got {type(found).__name__}")
-        return found
+        if not self.arguments:
+            return found  # Keras also takes a function of the epoch alone
+        try:
+            inspect.signature(found).bind(0, 0.0, **self.arguments)
+        except TypeError as error:
+            called = ", ".join(["epoch", "rate", *(f"{key}={value!r}" for key, value in self.arguments.items())])
+            raise TypeError(f"'{self.function}' cannot be called with ({called}): {error}") from None
+        return partial(found, **self.arguments)
 
 
 def _span(given: int | None, otherwise: float) -> int:

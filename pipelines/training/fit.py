@@ -22,6 +22,7 @@ from pipelines.datasets.prepared import PreparedData, open_prepared
 from pipelines.goals import Goal, class_weights
 from pipelines.inputs import InputFacts
 from pipelines.optimizers import Length
+from pipelines.own_code import place_in_own_code
 from pipelines.pictures.surface import DECISION_SURFACE
 from pipelines.records import CheckpointWritten, Ended, FileWritten, PictureDrawn, Started, TrialSpec
 from pipelines.training.base import Emit
@@ -50,7 +51,7 @@ class FitTrainer:
         try:
             pruned = self._train(spec, emit)
         except Exception as problem:  # the trial fails alone; the worker lives
-            error, trace = f"{type(problem).__name__}: {_first_line(problem)}", traceback.format_exc()
+            error, trace = _in_a_line(problem), traceback.format_exc()
         finally:
             keras.backend.clear_session()  # graphs of ended trials would pile up in the worker
         now = time.time_ns() // 1_000_000
@@ -203,5 +204,7 @@ def _facts(model: keras.Model, fed: _Feed) -> dict[str, str]:
     }
 
 
-def _first_line(problem: Exception) -> str:
-    return next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
+def _in_a_line(problem: Exception) -> str:
+    """What went wrong, and where in the user's own code, if it was there; the whole traceback is kept as a file."""
+    first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
+    return f"{type(problem).__name__}: {first}{place_in_own_code(problem)}"

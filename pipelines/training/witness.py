@@ -7,8 +7,10 @@ callback is the user's own. Where a callback keeps a list `notes`, sentences in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import keras
@@ -62,7 +64,9 @@ class _Scene:
         self.stopped = False
         self.rate: float | None = None
         self.weights: list[np.ndarray] = []
-        self.writers: dict[str, _Witness] = {}  # by file and by folder, whose callback wrote there last
+        self.writers: dict[
+            str, _Witness
+        ] = {}  # by file and by folder, who of those that act in batches wrote there last
         self._files: dict[str, tuple[int, int]] = {}
 
     def new_files(self) -> list[str]:
@@ -109,8 +113,10 @@ class _Opening(keras.callbacks.Callback):  # type: ignore[misc]
         scene = self._scene
         writers = [witness for witness in scene.witnesses if witness.writes and isinstance(witness, _BatchWitness)]
         for name in scene.new_files() if writers else ():
-            before = scene.writers.get(name, scene.writers.get(str(Path(name).parent), writers[0]))
-            before.wrote(name)
+            named = [one for one in writers if one.template and one.template.fullmatch(str(scene.folder / name))]
+            likely = named or [one for one in writers if one.template is None] or writers
+            before = scene.writers.get(name, scene.writers.get(str(Path(name).parent)))
+            (before if before in likely else likely[0]).wrote(name)
 
 
 class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
@@ -121,6 +127,7 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         ours = type(callback).__module__.startswith("pipelines.")
         self.own = type(callback) not in _KNOWN and not ours
         self.writes = self.own or isinstance(callback, ModelCheckpoint)
+        self.template = _template(callback.filepath) if isinstance(callback, ModelCheckpoint) else None
         restores = isinstance(callback, EarlyStopping) and callback.restore_best_weights
         self.begins_batches = any(_overrides(callback, hook) for hook in BATCH_BEGINS)
         self.may_change_weights = restores or (self.own and _overrides(callback, "on_train_end"))
@@ -159,7 +166,6 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
 
     def wrote(self, name: str) -> None:
         """Takes down that the callback wrote a file."""
-        self._scene.writers[name] = self._scene.writers[str(Path(name).parent)] = self
         self._wrote.append(name)
 
     def _look(self) -> None:
@@ -232,6 +238,11 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
 class _BatchWitness(_Witness):
     """The same after a callback that acts in batches. One that does not must not have these: they cost time."""
 
+    def wrote(self, name: str) -> None:
+        """Also takes down where, as files that come within an epoch can only be of such a callback."""
+        super().wrote(name)
+        self._scene.writers[name] = self._scene.writers[str(Path(name).parent)] = self
+
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self.begins_batches:
             self._look_within_epoch()
@@ -258,6 +269,14 @@ def _rate(model: keras.Model) -> float | None:
     return float(rate.value) if isinstance(rate, keras.Variable) else None
 
 
+def _template(filepath: Any) -> re.Pattern[str]:
+    """What the files of a ModelCheckpoint are called."""
+    parts = Formatter().parse(str(filepath))
+    return re.compile("".join(re.escape(text) + ("" if field is None else ".*") for text, field, _, _ in parts))
+
+
 def _not_improved(callback: Any, epochs: int) -> str:
-    past = f" past the baseline {callback.baseline:g}" if getattr(callback, "baseline", None) is not None else ""
+    baseline, best = getattr(callback, "baseline", None), callback.best
+    passed = baseline is None or (best is not None and callback.monitor_op(best - callback.min_delta, baseline))
+    past = "" if passed else f" past the baseline {baseline:g}"
     return f"{callback.monitor} had not improved{past} for {epochs} epoch{'' if epochs == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines.tasks import Task, task_of
 
 DIGITS = InputFacts((8, 8), 0.0, 16.0, tuple("0123456789"))
 TUMOURS = InputFacts((2,), None, None, ("malignant", "benign"), kind="table", columns=(Column("a"), Column("b")))
+FITTED = replace(TUMOURS, mean=(0.0, 1.0), deviation=(1.0, 2.0))
 PRICES = InputFacts(
     (1,), None, None, (), kind="table", columns=(Column("a"),), target_mean=100.0, target_deviation=20.0
 )
@@ -190,7 +192,7 @@ def said(text: str) -> list[str]:
         (
             "callbacks: {decision_surface: {}}",
             "callbacks.decision_surface",
-            "is for points, and the samples here are a",
+            "is for points, and the data here is images; leave it out",
         ),
         ("callbacks: {swap_ema_weights: {}}", "callbacks.swap_ema_weights", "set optimizer.use_ema: true"),
         (
@@ -237,6 +239,36 @@ def test_what_the_data_alone_can_tell_is_a_mistake_before_anything_is_started() 
         check_with_data(sweep, DIGITS, "study 'x'")
     assert [mistake.path for mistake in caught.value.mistakes] == ["metrics.1", "class_weight.eleven"]
     assert "k must be below 10" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "space", "place", "words"),
+    [
+        (
+            DIGITS,
+            {"model": {"cnn": {"filters": [[4], [4, 4, 4, 4]]}, "linear": {}}},
+            "model.cnn.filters",
+            "would reach [4, 4, 4, 4] while model is 'cnn': model.pool_size 2 is more than block 4 has",
+        ),
+        (FITTED, {"model.scaling": ["auto", "range"]}, "model.scaling", "would reach 'range'"),
+        (FITTED, {"class_weight.evil": [1.0, 2.0]}, "class_weight.evil", "no class of the data; there are malignant"),
+    ],
+)
+def test_what_no_trial_could_do_with_this_data_is_a_mistake_before_anything_is_started(
+    facts: InputFacts, space: dict[str, Any], place: str, words: str
+) -> None:
+    dataset = {"name": "npz", "path": "own.npz"}
+    sweep = SweepConfig.model_validate({"study": "x", "dataset": dataset, "search_space": space})
+    with pytest.raises(ConfigError) as caught:
+        check_with_data(sweep, facts, "study 'x'")
+    assert [mistake.path for mistake in caught.value.mistakes] == [f"search_space.{place}"]
+    assert words in str(caught.value)
+
+
+def test_a_space_that_goes_with_its_data_has_no_mistakes() -> None:
+    space = {"model.units": [[10], []], "class_weight.benign": [1.0, 2.0], "model.scaling": ["standard", "none"]}
+    sweep = SweepConfig.model_validate({"study": "x", "dataset": "breast_cancer", "search_space": space})
+    check_with_data(sweep, FITTED, "study 'x'")
 
 
 def test_data_of_one_class_has_nothing_to_learn() -> None:

@@ -104,6 +104,10 @@ def test_an_unknown_key_is_a_mistake_that_names_the_nearest(text: str, path: str
         ("study: a\nmodel: {units: [3], activation: [relu, tanh]}\n", "model.activation", "exactly one each"),
         ("study: a\ncallbacks: [early_stopping]\n", "callbacks", "must be a mapping"),
         ("study: a\ncallbacks: {stop: {patience: 3}}\n", "callbacks.stop", "needs a `name`"),
+        ("study: a\ncallbacks: {early_stoping: {patience: 3}}\n", "callbacks.early_stoping",
+         "did you mean 'early_stopping'"),
+        ("study: a\ndataset: {name: synthetic_images, shape: [9]}\n", "dataset.shape",
+         "must have at least 2 items, got 1: [9]"),
         ("study: a\ncallbacks: {early_stopping: {name: erly_stopping}}\n", "callbacks.early_stopping",
          "did you mean 'early_stopping'"),
         ("study: a\ncallbacks: {early_stopping: {mode: auto, monitor: acc}}\n", "callbacks.early_stopping.monitor",
@@ -204,6 +208,7 @@ def test_a_list_is_choices_and_a_mapping_with_a_type_is_a_range() -> None:
     [
         ("3", "", "must be a range {type: float, low: …, high: …}, a list of choices, or kinds to choose from, got 3"),
         ("[]", ".choices", "at least 1 item"),
+        ("[1, {a: 2}]", ".choices", "a choice is a value or a list; what is in a mapping varies by its path, got {'a'"),
         ("{type: flot, low: 1, high: 2}", "", "type must be float, int or categorical, got 'flot'"),
         ("{low: 1, high: 2}", "", "type must be float, int or categorical, got None"),
         ("{choices: [1, 2]}", "", "type must be float, int or categorical, got None"),
@@ -341,6 +346,23 @@ def test_a_setting_does_not_reach_what_an_anchor_shares() -> None:
 def test_the_space_is_checked_even_where_the_rest_is_wrong() -> None:
     text = "study: a\nepochs: 0\ndataset: {name: digits, test_share: 2}\nsearch_space:\n  batch_size: [16, 0]\n"
     assert [mistake.path for mistake in mistakes(text)] == ["epochs", "dataset.test_share", "search_space.batch_size"]
+
+
+def test_a_wrong_path_in_the_space_hides_no_choices_that_do_not_go_together() -> None:
+    space = "optimizer.learning_rte: [0.1]\n  loss: {mse: , sparse_categorical_crossentropy: }"
+    found = mistakes(f"study: a\nobjective: val_accuracy\nsearch_space:\n  {space}\n")
+    assert [mistake.path for mistake in found] == ["search_space.optimizer.learning_rte", "search_space.loss"]
+
+
+def test_an_entry_that_cannot_be_read_hides_none_that_does_not_go_with_the_rest() -> None:
+    found = mistakes("study: a\nsearch_space:\n  epochs: {low: 1, high: 2}\n  loss.label_smoothing: [0.0, 0.1]\n")
+    assert [mistake.path for mistake in found] == ["search_space.epochs", "search_space.loss.label_smoothing"]
+    assert "cannot be compared by 'val_loss'" in found[1].message
+
+
+def test_a_space_may_vary_parts_that_a_recipe_with_another_mistake_leaves_out() -> None:
+    space = "optimizer.learning_rate: [0.1, 0.2]\n  callbacks.early_stopping.patience: [1, 2]"
+    assert only_mistake(f"study: a b\nsearch_space:\n  {space}\n").path == "study"
 
 
 def test_a_mistake_of_the_base_is_not_told_again_for_the_space() -> None:

@@ -254,7 +254,9 @@ def test_a_kind_by_name_alone_can_be_overlaid() -> None:
         ("optimizer.lerning_rate: [0.1]", "optimizer.lerning_rate", "did you mean 'learning_rate'"),
         ("optimizer.name: [adam, sgd]", "optimizer.name", "would reach 'sgd'"),  # the rest of the node is Adam's
         ("model.units: [[10], [0]]", "model.units", "would reach [0]"),
-        ("model.units: [10, 20]", "model.units", "valid list"),
+        ("model.units: [10, 20]", "model.units", "valid list, got 10; a list here is one of choices"),
+        ("optimizer: {adam: {learning_rate: {piecewise: {boundary_epochs: [3], values: [[0.1, 0.2]]}}}}",
+         "optimizer.adam.learning_rate.piecewise.boundary_epochs", "write a list as a choice: [[3]]"),
         ("callbacks.early_stopping.monitor: [val_loss, val_acc]", "callbacks.early_stopping.monitor",
          "would reach 'val_acc'"),
         ("callbacks.early_stoping.patience: [3]", "callbacks.early_stoping.patience", "needs a `name`"),

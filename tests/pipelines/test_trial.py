@@ -28,7 +28,7 @@ from pipelines.records import (
 from pipelines.tracking.entries import FileKept, Logged, PictureKept
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.run import Run
-from pipelines.trial import Curves, TrialLife, flat_params, keep_picture
+from pipelines.trial import Curves, TrialLife, flat_params, keep_picture, telling_params
 from tests.pipelines.scripted import BEGUN_MS, checkpoint, ended, epoch, metrics, spec_for, started
 
 UID = "uid-00007"
@@ -57,7 +57,7 @@ class Bench:
 
     def life(self, spec: TrialSpec | None = None, curves: Curves | None = None) -> TrialLife:
         life = TrialLife(spec or self.spec, {"lr": 0.01}, Run(self.journal, UID), self.judge, curves)
-        life.begin("tiny", "parent", {"regatta.study_uid": "uid"})
+        life.begin("tiny", "parent", {"regatta.study_uid": "uid"}, {"epochs": "4"})
         return life
 
     def run(self) -> RunHistory:
@@ -484,6 +484,12 @@ def test_a_run_begins_with_all_that_is_needed_to_train_it_again(bench: Bench) ->
         "trial": "7", "attempt": "1", "state": "RUNNING", "seed": "100", "study_uid": "uid", "device": "GPU:0",
     }  # fmt: skip
     assert bench.run().parent == "parent"
+
+
+def test_the_params_of_a_run_are_those_that_somebody_chose() -> None:
+    config = {"model": {"units": [8], "l2": 0.0, "activation": "relu"}, "epochs": 20, "callbacks": {}}
+    found = telling_params(config, {"model": {"units": [3]}}, {"epochs": 1, "callbacks": {"gone": {"patience": 1}}})
+    assert found == {"model.units": "[8]", "epochs": "20"}
 
 
 def test_params_are_flat_and_all_text() -> None:

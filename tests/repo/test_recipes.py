@@ -45,11 +45,11 @@ def test_the_study_of_a_recipe_is_called_as_its_file(path: Path) -> None:
 
 
 def test_every_recipe_in_the_readme_is_one(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    own = "def make(inputs, head, width): ...\n\nclass MyCallback: ...\n"
+    text = (repository / "README.md").read_text()
+    (own,) = re.findall(r"```python\n# my_code.py\n(.*?)```", text, re.DOTALL)
     (tmp_path / "my_code.py").write_text(own)
     monkeypatch.chdir(tmp_path)
-    for number, block in enumerate(blocks):
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)):
         (tmp_path / f"{number}.yaml").write_text(block)
         assert SearchSpace(read_recipe(tmp_path / f"{number}.yaml").search_space).parameters()

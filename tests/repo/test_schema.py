@@ -53,6 +53,8 @@ def test_every_recipe_keeps_to_it_and_names_it_for_editors(path: Path) -> None:
     "text",
     [
         "optimizer: adam",
+        "model: {units: [30]}",
+        "loss: null",
         "optimizer: {name: adam, learning_rate: 1e-3}",
         "optimizer: {name: adam, learning_rate: {name: cosine, initial_learning_rate: 0.1}}",
         "dataset: iris\nloss: categorical_crossentropy\nmetrics: [accuracy, {name: top_k_accuracy, k: 2}]",
@@ -77,6 +79,7 @@ def test_what_the_specs_take_the_schema_takes(text: str) -> None:
         ("study: x\nepochs: 0", "epochs"),
         ("study: x\noptimizer: adma", "optimizer"),
         ("study: x\noptimizer: {name: adam, momentum: 0.9}", "optimizer"),
+        ("study: x\nmodel: {unit: [3]}", "model"),
         ("study: x\noptimizer: {name: adam, learning_rate: -1}", "optimizer"),
         ("study: x\ndataset: csv", "dataset"),  # a path is needed
         ("study: x\ncallbacks: {early_stopping: {patience: -1}}", "callbacks/early_stopping"),
@@ -87,3 +90,9 @@ def test_what_the_specs_take_the_schema_takes(text: str) -> None:
 )
 def test_what_the_specs_refuse_the_schema_refuses(text: str, place: str) -> None:
     assert any(found.startswith(place) for found in wrong(text))
+
+
+def test_an_editor_is_told_which_key_is_wrong() -> None:
+    validator = jsonschema.Draft202012Validator(recipe_schema())
+    (error,) = validator.iter_errors({"study": "x", "optimizer": {"name": "adam", "lr": 0.01}})
+    assert "'lr' was unexpected" in error.message

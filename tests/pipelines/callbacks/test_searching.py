@@ -21,6 +21,9 @@ from keras.callbacks import Callback
 class Mine(Callback):
     def __init__(self, alpha=0.5, names=()):
         super().__init__()
+
+def rate(epoch, rate, factor=0.5):
+    return rate * factor
 """
 
 
@@ -57,6 +60,15 @@ def wrong(space: dict[str, Any], **base: Any) -> dict[str, str]:
         (
             {"callbacks": {"learning_rate_scheduler": {"schedule": "step"}}},
             "callbacks.learning_rate_scheduler.schedule.factor",
+            [0.25, 0.5],
+        ),
+        (
+            {
+                "callbacks": {
+                    "learning_rate_scheduler": {"schedule": {"name": "function", "function": "searched_callbacks:rate"}}
+                }
+            },
+            "callbacks.learning_rate_scheduler.schedule.arguments.factor",
             [0.25, 0.5],
         ),
         ({"optimizer": {"name": "adam", "learning_rate": "cosine"}}, "optimizer.learning_rate.alpha", [0.0, 0.1]),

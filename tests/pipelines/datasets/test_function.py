@@ -116,6 +116,11 @@ def test_arguments_reach_the_function(load: Load) -> None:
     assert source.samples.x[-1].tolist() == pytest.approx([30 / 7, 32 / 7, 34 / 7])
 
 
+def test_an_argument_that_yaml_reads_as_text_is_the_number_it_is(load: Load) -> None:
+    scaled = load("X * scale, Y", signature="scale", scale="1e-3")
+    assert scaled.sha256() == load("X * scale, Y", signature="scale", scale=1e-3).sha256()
+
+
 def test_the_task_decides_what_is_predicted(load: Load) -> None:
     assert load("X, Y", Task.REGRESSION).facts.labels == ()
     assert load("X, X[:, 0]").facts.labels == ()

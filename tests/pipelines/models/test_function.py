@@ -53,6 +53,11 @@ def test_the_function_s_model_is_the_model(keras: Any, write: Write) -> None:
     assert model.output_shape == (None, 3)
 
 
+def test_an_argument_that_yaml_reads_as_text_is_the_number_it_is(write: Write) -> None:
+    model = FunctionModel.model_validate({"function": write(GOOD), "arguments": {"l2": "1e-3", "names": ["1e5", "e"]}})
+    assert model.arguments == {"l2": 0.001, "names": [100000.0, "e"]}
+
+
 def test_the_seed_of_the_training_is_the_seed_of_its_weights(keras: Any, write: Write) -> None:
     reference = write(GOOD)
     one, again, other = (build(keras, FunctionModel, function=reference, seed=seed) for seed in (1, 1, 2))

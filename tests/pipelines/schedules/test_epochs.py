@@ -66,6 +66,9 @@ OWN = """
 def halved(epoch, rate):
     return rate / 2 if epoch else rate
 
+def times(epoch, rate, factor):
+    return rate * factor if epoch else rate
+
 NUMBER = 3
 """
 
@@ -127,6 +130,21 @@ def test_a_function_of_ones_own_moves_the_rate(keras: Any, tmp_path: Path) -> No
     callbacks = build({"one": {"name": "learning_rate_scheduler", "schedule": settings}}, surroundings(tmp_path))
     curves = fit(model(keras, optimizer=keras.optimizers.SGD(0.5)), callbacks.values(), 3)
     assert curves["learning_rate"] == [0.5, 0.25, 0.125]
+
+
+@pytest.mark.usefixtures("own")
+def test_a_function_of_ones_own_gets_its_arguments(keras: Any, tmp_path: Path) -> None:
+    settings = {"name": "function", "function": "own_epoch_schedules:times", "arguments": {"factor": "1e-1"}}
+    callbacks = build({"one": {"name": "learning_rate_scheduler", "schedule": settings}}, surroundings(tmp_path))
+    curves = fit(model(keras, optimizer=keras.optimizers.SGD(0.5)), callbacks.values(), 3)
+    assert curves["learning_rate"] == pytest.approx([0.5, 0.05, 0.005])
+
+
+@pytest.mark.usefixtures("own")
+def test_arguments_that_a_function_of_ones_own_does_not_take_are_told() -> None:
+    settings = {"name": "function", "function": "own_epoch_schedules:times", "arguments": {"facter": 0.5}}
+    with pytest.raises(TypeError, match=r"times' cannot be called with \(epoch, rate, facter=0.5\): "):
+        READ.validate_python(settings).build(3)
 
 
 @pytest.mark.usefixtures("own")

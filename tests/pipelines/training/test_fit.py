@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pipelines.callbacks.early_stopping import EarlyStopping
 from pipelines.datasets.prepared import PreparedData
 from pipelines.records import (
+    CallbackActed,
     CheckpointWritten,
     Ended,
     EpochEnded,
@@ -397,3 +399,31 @@ def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, 
     assert [event.epoch for event in events] == [0, 1]
     keeper.finish()
     assert [event.epoch for event in events] == [0, 1]  # what is on disk is the best already
+
+
+def test_the_readmes_own_data_model_and_callback_train(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    from pipelines.config import TrainingConfig
+    from pipelines.datasets.prepared import prepare
+
+    text = (repository / "README.md").read_text()
+    (own,) = re.findall(r"```python\n# my_code.py\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_code.py").write_text(own)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = {
+        "dataset": {"name": "function", "function": "my_code:samples", "arguments": {"count": 400}},
+        "model": {"name": "function", "function": "my_code:make", "arguments": {"width": 8}},
+        "callbacks": {"mine": {"name": "class", "path": "my_code:MyCallback", "arguments": {"threshold": 99.0}}},
+    }
+    config = TrainingConfig.model_validate(parts)
+    data = prepare(config.dataset, None, tmp_path / "data", config.task)
+
+    trained = train(data=data.folder, **parts)
+
+    assert trained.of(Ended)[0].error is None
+    assert [event.epoch for event in trained.of(EpochEnded)] == [0]
+    assert [(act.callback, act.action, act.text) for act in trained.of(CallbackActed)] == [
+        ("mine", "note", "good enough at epoch 0"),
+        ("mine", "stopped", "stopped at epoch 0"),
+    ]

@@ -54,6 +54,10 @@ def test_early_stopping_is_told_with_its_reason_and_what_it_restored(keras: Any,
             {"patience": 3, "baseline": 1e-9, **NEVER_BETTER},
             "stopped at epoch 2: val_loss had not improved past the baseline 1e-09 for 3 epochs",
         ),
+        (  # a baseline that was passed is no reason
+            {"patience": 2, "baseline": 100, "min_delta": 5},
+            "stopped at epoch 2: val_loss had not improved for 2 epochs",
+        ),
         ({"patience": 2, "monitor": "loss", **NEVER_BETTER}, "stopped at epoch 2: loss had not improved for 2 epochs"),
     ],
     ids=str,
@@ -134,6 +138,38 @@ def test_who_of_several_savers_wrote_is_known(keras: Any, tmp_path: Path) -> Non
         ("by_batch", "saved b/2.keras"),
         ("by_epoch", "saved e/2.keras"),
     ]
+
+
+def test_what_is_written_within_an_epoch_is_not_put_down_to_who_writes_when_one_ends(
+    keras: Any, tmp_path: Path
+) -> None:
+    callbacks = {
+        "by_batch": {"name": "model_checkpoint", "filepath": "{epoch}-{batch}.keras", "save_freq": STEPS},
+        "by_epoch": {"name": "model_checkpoint", "filepath": "{epoch}.keras"},  # into the same folder
+    }
+    events = heard(keras, tmp_path, callbacks, epochs=2)
+    assert [(act.callback, act.text) for act in events] == [
+        ("by_batch", "saved 1-3.keras"),
+        ("by_epoch", "saved 1.keras"),
+        ("by_batch", "saved 2-3.keras"),
+        ("by_epoch", "saved 2.keras"),
+    ]
+
+
+@pytest.mark.parametrize("first", ["own", "saver"])
+def test_a_file_that_bears_a_checkpoint_s_name_is_that_of_the_checkpoint(
+    keras: Any, tmp_path: Path, first: str
+) -> None:
+    class Writes(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            (tmp_path / "checkpoints").mkdir(exist_ok=True)
+            (tmp_path / "checkpoints" / "notes.txt").write_text("x" * self.model.optimizer.iterations.numpy())
+
+    saver = {"name": "model_checkpoint", "filepath": "{epoch}-{batch}.keras", "save_freq": STEPS}
+    callbacks = {"own": Writes(), "saver": saver}
+    events = heard(keras, tmp_path, {first: callbacks[first], **callbacks}, epochs=2)
+    assert events.told("own") == [(0, "saved notes.txt"), (1, "saved notes.txt")]
+    assert events.told("saver") == [(0, "saved 1-3.keras"), (1, "saved 2-3.keras")]
 
 
 def test_many_files_at_once_are_counted(keras: Any, tmp_path: Path) -> None:
