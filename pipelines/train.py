@@ -6,14 +6,14 @@ import json
 import secrets
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from pipelines import devices
-from pipelines.config import Objective, SweepConfig, TrainingConfig
+from pipelines.config import Execution, Objective, SweepConfig, TrainingConfig
 from pipelines.datasets.prepared import prepare
 from pipelines.errors import ConfigError, Mistake
 from pipelines.executors.processes import ProcessesExecutor
@@ -48,6 +48,7 @@ class Training:
         objective: What makes an epoch the best.
         threads: Cores to use; sums come out the same only with the same number.
         again: Id of the run that this repeats, or None.
+        execution: How much memory of which kind it may use.
     """
 
     experiment: str
@@ -55,6 +56,7 @@ class Training:
     objective: Objective
     threads: int
     again: str | None = None
+    execution: Execution = field(default_factory=Execution)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Trained:
 
 def from_recipe(recipe: SweepConfig) -> Training:
     """The base training config of a recipe; what varies in it is left aside."""
-    return Training(recipe.study, TrainingConfig.model_validate(recipe.training()), recipe.objective, devices.cores())
+    config = TrainingConfig.model_validate(recipe.training())
+    return Training(recipe.study, config, recipe.objective, devices.cores(), execution=recipe.execution)
 
 
 def from_run(run_id: str) -> Training:
@@ -137,7 +140,10 @@ def train(training: Training, console: Console) -> Trained:
         life.begin(training.experiment, None, tags, telling_params(config, training.config.said()))
         found = devices.gpus()
         executor = ProcessesExecutor(
-            partial(TrialWorker, WorkerSettings(training.threads)),
+            partial(
+                TrialWorker,
+                WorkerSettings(training.threads, training.execution.gpu_memory_mb, training.execution.data_memory_mb),
+            ),
             [environment(training.threads, found[0] if found else None)],
             logs=folder.logs,
         )

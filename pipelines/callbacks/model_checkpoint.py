@@ -71,6 +71,11 @@ class ModelCheckpoint(MonitoringSpec):
                 f"filepath names {late[0]}, which is known when an epoch ends, not after {self.save_freq} batches; use "
                 f"save_freq: epoch, or a path such as '{{epoch:02d}}-{{loss:.2f}}{suffix}'"
             )
+        if self.save_freq != "epoch" and self.save_best_only and self.monitor.startswith("val_"):
+            raise ValueError(  # Keras would save every time
+                f"save_best_only watches {self.monitor}, which is known when an epoch ends, not after {self.save_freq} "
+                f"batches; use save_freq: epoch, or monitor: {self.monitor.removeprefix('val_')}"
+            )
         return self
 
     def watched_metrics(self) -> tuple[str, ...]:

@@ -222,12 +222,29 @@ class Csv(HeldOutSpec):
             raise DataError(f"Column '{self.target}' of {path} has no value in any row.")
         if empty.any() and not self.drop_missing_target:
             count = int(empty.sum())
+            short = self._short_row(path, len(frame.columns))
+            if short is not None:
+                raise DataError(
+                    f"Data row {short[0]} of {path} has {short[1]} cells, and the first row names {len(frame.columns)} "
+                    f"columns, so its cells stand in the wrong ones. Is a separator missing there?"
+                )
             raise DataError(
                 f"Column '{self.target}' of {path} has no value in {count} row{'s' * (count > 1)}, first in data row "
                 f"{int(np.flatnonzero(empty)[0]) + 1}. Fill {'them' if count > 1 else 'it'} in, or leave out the rows "
                 f"without one: drop_missing_target: true."
             )
         return frame[~empty]
+
+    def _short_row(self, path: Path, width: int) -> tuple[int, int] | None:
+        """Number, from 1, and cells of the first row that has too few, which pandas fills up in silence."""
+        import csv
+
+        if path.suffix in (".gz", ".zip", ".bz2", ".xz"):
+            return None
+        separator = SEPARATORS.get(self.separator, self.separator)
+        with path.open(encoding=self.encoding, errors="replace", newline="") as file:
+            rows = (row for row in csv.reader(file, delimiter=separator) if row)
+            return next(((at, len(row)) for at, row in enumerate(rows) if 0 < len(row) < width and at > 0), None)
 
     def _targets(self, cells: pd.Series[Any], task: Task | None, reading: Reading) -> NDArray[Any]:
         """The target's cells, as floats where all are numbers, and as texts otherwise.

@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "min_lr": 0.0625,
     },
     "model_checkpoint": {
-        "monitor": "val_accuracy",
+        "monitor": "accuracy",
         "mode": "max",
         "verbose": 1,
         "filepath": "{epoch}-{batch}.weights.h5",
@@ -191,6 +191,10 @@ def test_weights_that_are_swapped_stay_in_the_model_when_an_epoch_ends() -> None
         ({"filepath": "a.h5"}, "filepath must end in '.keras' with save_weights_only: false"),
         ({"filepath": "a.keras", "save_weights_only": True}, "must end in '.weights.h5'"),
         ({"save_freq": 5}, "filepath names val_loss, which is known when an epoch ends, not after 5 batches"),
+        (
+            {"filepath": "a.keras", "save_freq": 5, "save_best_only": True},
+            "save_best_only watches val_loss, which is known when an epoch ends, not after 5 batches",
+        ),
         ({"filepath": "{epoch}-{batch}.keras"}, "names batch, which is known with save_freq: N, a number of batches"),
         ({"save_freq": 0}, "greater than or equal to 1"),
         ({"save_freq": "batch"}, "'epoch'"),

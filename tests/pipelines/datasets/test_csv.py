@@ -225,6 +225,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (PEOPLE, {"target": "city", **KNOWN}, "'city' of {path} has no value in 1 row, first in data row 4. Fill it in"),
     (PEOPLE, {"target": "city", **KNOWN}, "leave out the rows without one: drop_missing_target: true."),
     (PEOPLE.replace("Oslo", ""), {"target": "city", **KNOWN}, "no value in 3 rows, first in data row 1. Fill them in"),
+    ("a,b,y\n1,2,3.5\n1 2,3.5\n", Y, "Data row 2 of {path} has 2 cells, and the first row names 3 columns"),
     ("a,y\n1,\n2,NA\n", {"target": "y", "drop_missing_target": True}, "'y' of {path} has no value in any row."),
     (PEOPLE, {**MEMBER, "positive": "true"}, "`positive` must be one of False, True, got 'true'"),
     (PEOPLE, {**MEMBER, "task": Task.REGRESSION}, "no number everywhere: 'True' in data row 1, 'False' in"),
