@@ -24,6 +24,10 @@ class Diagnostics(CallbackSpec):
     - `mean` and `deviation` of the activations.
     - `gradient`: norm of the gradient of the loss, penalties included, with respect to the layer's kernel.
 
+    MLflow shows the layers side by side as the picture `layers`, with a slider over the epochs. When training ends, the
+    tag `regatta.callback.diagnostics` says in a sentence or two whether gradients vanish or explode, units are dead or
+    saturated, or nothing is wrong, going by the last five measured epochs.
+
     A layer's activation is taken where it is applied, also where that is a layer of its own after a normalisation.
     Dropout is off, and nothing about the training changes, to the last digit.
     """
@@ -37,9 +41,13 @@ class Diagnostics(CallbackSpec):
     """How near to an end an activation is saturated, as a share of its range: at 0.05 a sigmoid below 0.05 or above
     0.95, a tanh below -0.9 or above 0.9."""
 
+    picture: bool = True
+    """Whether each measured epoch has its picture of the layers side by side: some 10 ms and 8 kB each."""
+
     def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The Keras callback."""
         from pipelines.callbacks.probing import LayerProbe  # imports TensorFlow
 
         count = self.samples
-        return LayerProbe(around.x[:count], around.y[:count], every=self.every, margin=self.margin)
+        draw = around.draw if self.picture else None
+        return LayerProbe(around.x[:count], around.y[:count], every=self.every, margin=self.margin, draw=draw)

@@ -8,7 +8,8 @@ layer to layer in any kind of model, nested and subclassed ones included.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+from pipelines.callbacks.verdict import WINDOW, Measurement, concerns, verdict
+from pipelines.pictures.layers import LAYERS, LayerState, Scales, layers_picture
 
 MEASURED = (
     layers.Dense,
@@ -55,6 +59,8 @@ RANGES = {
     "softsign": (-1.0, 1.0),
 }
 DYING = ("relu", "relu6")
+MOST_WEIGHTS = 4096
+"""So many of a kernel, or up to twice as many, tell its size and how far it moved."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +73,85 @@ class _Call:
 
 
 class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds `diagnostics/<layer>/<what>` to the logs of an epoch."""
+    """Adds `diagnostics/<layer>/<what>` to the logs of an epoch, draws the layers, and says at the end what is wrong.
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, every: int, margin: float) -> None:
-        """Takes the batch (raw samples, and targets as the loss takes them), and how often to measure."""
+    Attributes:
+        notes: The verdict, when a training has ended.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        every: int,
+        margin: float,
+        draw: Callable[[int, str, bytes], None] | None = None,
+    ) -> None:
+        """Takes the batch (raw samples, and targets as the loss takes them), how often to measure, and who is shown."""
         super().__init__()
+        self.notes: list[str] = []
         self._x, self._y = tf.constant(x), tf.constant(y)
         self._every = every
         self._margin = margin
+        self._draw = draw
+        self._forget()
+
+    def _forget(self) -> None:
         self._names: list[str] = []
+        self._kernels: dict[str, list[Any]] = {}
         self._compiled: Any = None
+        self._scales = Scales()
+        self._measured: list[Measurement] = []
+        self._taken: deque[dict[str, np.ndarray]] = deque(maxlen=WINDOW)
 
     def on_train_begin(self, logs: MutableMapping[str, Any] | None = None) -> None:
         """Forgets the model of an earlier training."""
-        self._compiled = None
+        self._forget()
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
-        """Measures."""
+        """Measures, and draws."""
         if epoch % self._every or logs is None:
             return
         if self._compiled is None:
             self._compiled = tf.function(self._run)
-        values = self._compiled().numpy()
-        logs.update({f"diagnostics/{name}": float(value) for name, value in zip(self._names, values, strict=True)})
+        values = self._compiled().numpy()  # the first time, this sets the names
+        found = dict(zip(self._names, map(float, values), strict=True))
+        self._note(epoch, found)
+        if self._draw is not None:
+            states = self._measured[-1].states
+            self._scales = self._scales.grown(states)
+            note = _validation(logs)
+            png = layers_picture(states, self._scales, title=f"epoch {epoch}", note=note, warned=concerns(states))
+            self._draw(epoch, LAYERS, png)
+        logs.update({f"diagnostics/{name}": value for name, value in found.items()})
+
+    def on_train_end(self, logs: MutableMapping[str, Any] | None = None) -> None:
+        """Says the verdict."""
+        if self._measured:
+            self.notes.append(verdict(self._measured, self._moved()))
+
+    def _note(self, epoch: int, found: Mapping[str, float]) -> None:
+        by_layer: dict[str, dict[str, float]] = {}
+        for name, value in found.items():
+            layer, what = name.split("/")
+            by_layer.setdefault(layer, {})[what] = value
+        taken = {name: _some_of(kernels) for name, kernels in self._kernels.items()}
+        sizes = {name: sum(int(np.prod(kernel.shape)) for kernel in self._kernels[name]) for name in taken}
+        norms = {name: _norm(some) * (sizes[name] / some.size) ** 0.5 for name, some in taken.items() if some.size}
+        self._taken.append(taken)
+        states = tuple(LayerState(layer, **measures) for layer, measures in by_layer.items())
+        self._measured.append(Measurement(epoch, states, norms))
+
+    def _moved(self) -> dict[str, float]:
+        """By how much kernels changed from the first of the last measurements to the last, as a share of their norm."""
+        first, last = self._taken[0], self._taken[-1]
+        if first is last:
+            return {}
+        return {name: _norm(last[name] - some) / _norm(some) for name, some in first.items() if _norm(some) > 0}
 
     def _run(self) -> tf.Tensor:
-        """All measures as one vector; tracing it sets the names that belong to them."""
+        """All measures as one vector; tracing it sets the names and kernels that belong to them."""
         model = self.model
         weights = model.trainable_variables
         values = [tf.identity(weight.value) for weight in weights]
@@ -108,6 +167,7 @@ class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
         graph = loss.graph
         # a tensor inside a loop, such as that of a recurrent cell, means nothing outside of it
         calls = [call for call in calls if getattr(call.output, "graph", graph) is graph]
+        self._kernels = {}
         first: dict[int, _Call] = {}  # of a layer that is used more than once, its first use
         for call in calls:
             if isinstance(call.layer, MEASURED):
@@ -117,9 +177,30 @@ class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
                 found[f"{name}/{what}"] = value
             kernels = [weight for weight in call.layer.trainable_variables if "kernel" in weight.name]
             if kernels:
+                self._kernels[name] = kernels
                 found[f"{name}/gradient"] = tf.linalg.global_norm([gradients[id(kernel)] for kernel in kernels])
         self._names = list(found)
         return tf.stack([tf.cast(value, tf.float32) for value in found.values()]) if found else tf.zeros([0])
+
+
+def _some_of(kernels: list[Any]) -> np.ndarray:
+    """Weights from all over the kernels, few enough to be kept for some epochs."""
+    picked = []
+    for kernel in kernels:
+        flat = np.asarray(kernel.value, np.float32).reshape(-1)
+        picked.append(flat[:: max(1, flat.size // MOST_WEIGHTS)].copy())
+    return np.concatenate(picked)
+
+
+def _norm(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).sum()))
+
+
+def _validation(logs: Mapping[str, Any]) -> str:
+    """The validation loss and the first other validation metric, or what there is of training."""
+    names = [name for name in logs if name.startswith("val_")] or ["loss"]
+    names = [*(name for name in names if name == "val_loss"), *(name for name in names if name != "val_loss")]
+    return ", ".join(f"{name} {float(logs[name]):.3g}" for name in names[:2] if name in logs)
 
 
 @contextmanager

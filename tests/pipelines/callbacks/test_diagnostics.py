@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from pipelines.callbacks.verdict import Measurement, concerns, verdict
+from pipelines.pictures.layers import LayerState
 from tests.pipelines.small_training import COLUMNS, READ, data, fit, model, surroundings
 
 Make = Callable[[Any], list[Any]]
@@ -298,6 +303,228 @@ def test_a_training_is_the_same_with_it_and_without_to_the_last_digit(keras: Any
     ):  # random states and statistics included
         assert np.array_equal(one.numpy(), other.numpy()), one.path
     assert all("call" not in layer.__dict__ for layer in watched.layers)
+
+
+class Shown(list[tuple[int, str, Image.Image]]):
+    """Takes pictures, and opens them."""
+
+    def __call__(self, epoch: int, key: str, png: bytes) -> None:
+        with Image.open(io.BytesIO(png)) as image:
+            self.append((epoch, key, image.convert("RGB")))
+
+
+def test_each_measured_epoch_has_a_picture_of_the_layers(keras: Any) -> None:
+    shown = Shown()
+    probe = READ.validate_python({"name": "diagnostics", "every": 2}).build(surroundings(Path(), draw=shown))
+    fit(model(keras), [probe], 5)
+
+    assert [(epoch, key) for epoch, key, _ in shown] == [(0, "layers"), (2, "layers"), (4, "layers")]
+    assert {image.width for _, _, image in shown} == {640}
+    assert len({image.tobytes() for _, _, image in shown}) == 3
+
+
+def test_without_the_picture_nothing_is_drawn_and_all_else_is_the_same(keras: Any) -> None:
+    shown = Shown()
+    found = []
+    for picture in (True, False):
+        spec = READ.validate_python({"name": "diagnostics", "picture": picture})
+        probe = spec.build(surroundings(Path(), draw=shown))
+        found.append((fit(model(keras), [probe], 3), probe.notes))
+    assert len(shown) == 3
+    assert found[0] == found[1]
+
+
+def test_what_is_drawn_is_what_is_measured(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.callbacks import probing
+
+    drawn: list[tuple[Any, Any, dict[str, Any]]] = []
+
+    def noting(states: Any, scales: Any, **how: Any) -> bytes:
+        drawn.append((states, scales, how))
+        return b""
+
+    monkeypatch.setattr(probing, "layers_picture", noting)
+    probe = READ.validate_python({"name": "diagnostics"}).build(surroundings(Path()))
+    curves = fit(model(keras), [probe], 2)
+    for epoch, (states, scales, how) in enumerate(drawn):
+        assert [state.name for state in states] == ["hidden", "out"]
+        for state in states:
+            for what in ("gradient", "mean", "deviation"):
+                assert getattr(state, what) == curves[f"diagnostics/{state.name}/{what}"][epoch]
+        assert states[0].saturated == curves["diagnostics/hidden/saturated"][epoch]
+        assert states[0].dead is states[1].saturated is None
+        assert scales.decades[0] < scales.decades[1]
+        said = [f"{name} {curves[name][epoch]:.3g}" for name in ("val_loss", "val_accuracy")]
+        assert (how["title"], how["note"]) == (f"epoch {epoch}", ", ".join(said))
+    assert len(drawn) == 2
+
+
+def stack(
+    keras: Any, depth: int, activation: str, initialiser: Any = "glorot_uniform", units: int = 32
+) -> Callable[[], Any]:
+    """Hidden layers, each with its own seed for its weights."""
+
+    def layers() -> list[Any]:
+        made = []
+        for place in range(depth):
+            scaled = (
+                keras.initializers.VarianceScaling(initialiser, seed=place)
+                if isinstance(initialiser, float)
+                else initialiser
+            )
+            made.append(keras.layers.Dense(units, activation, kernel_initializer=scaled, name=f"hidden_{place + 1}"))
+        return made
+
+    return layers
+
+
+def said_of(keras: Any, hidden: Any, optimizer: Any, epochs: int = 8, **settings: Any) -> str:
+    probe = READ.validate_python({"name": "diagnostics", **settings}).build(surroundings(Path()))
+    fit(model(keras, hidden, optimizer), [probe], epochs)
+    (said,) = probe.notes
+    assert len(said) < 500  # the longest tag
+    return str(said)
+
+
+VERDICTS: dict[str, tuple[int, str, Any, Any, str]] = {
+    "deep_sigmoid": (
+        8,
+        "sigmoid",
+        "glorot_uniform",
+        ("SGD", 0.02),
+        (
+            r"Vanishing: the gradient of hidden_1 is \S+e-0\d of that of out over .*: the first layers hardly learn "
+            r"\(its weights moved by \S+ % in them\)\. Try relu with he_normal, batch_norm or fewer layers\."
+        ),
+    ),
+    "deep_relu": (
+        6,
+        "relu",
+        "he_normal",
+        ("SGD", 0.02),
+        r"No layer is starved, saturated or dead over the last 5 measured epochs.*",
+    ),
+    "dying_relu": (
+        3,
+        "relu",
+        "he_normal",
+        ("Adam", 1.0),
+        r"Dead: \d+% of the units of hidden_\d are dead .*Try a lower learning rate, leaky_relu or he_normal\.",
+    ),
+    "saturated_tanh": (
+        3,
+        "tanh",
+        100.0,
+        ("SGD", 0.01),
+        r"Saturated: \d\d% of the activations of hidden_\d are near an end of their range .*Try a smaller init.*",
+    ),
+    "weights_too_large": (
+        8,
+        "relu",
+        40.0,
+        ("SGD", 1e-6),
+        r"Exploding: the gradient of \w+ is \d+ times as large as its weights .*Try a lower learning rate, clipnorm.*",
+    ),
+    "overflow": (
+        8,
+        "elu",
+        1000.0,
+        ("SGD", 10.0),
+        r"Exploding: the gradient of \w+ was no finite number in epoch 0\..*",
+    ),
+    "shallow": (1, "tanh", "glorot_uniform", ("Adam", 0.01), r"No layer is starved, saturated or dead.*"),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_the_verdict_tells_what_keeps_a_network_from_learning(keras: Any, case: str) -> None:
+    depth, activation, initialiser, (optimizer, rate), expected = VERDICTS[case]
+    with np.errstate(all="ignore"):
+        said = said_of(keras, stack(keras, depth, activation, initialiser), getattr(keras.optimizers, optimizer)(rate))
+    assert re.fullmatch(expected, said), said
+
+
+def test_few_measurements_and_none_are_called_so(keras: Any) -> None:
+    assert "in the one measured epoch" in said_of(keras, (), "adam", epochs=1)
+    assert "over the last 2 measured epochs" in said_of(keras, (), "adam", epochs=4, every=2)
+    made = keras.Sequential([keras.Input((COLUMNS,)), keras.layers.LayerNormalization(), keras.layers.Softmax()])
+    made.compile("adam", "sparse_categorical_crossentropy")
+    probe = READ.validate_python({"name": "diagnostics"}).build(surroundings(Path()))
+    fit(made, [probe], 1)
+    assert probe.notes == ["Nothing was measured: the model has no dense or convolutional layer."]
+
+
+def states(**layers: dict[str, float]) -> tuple[LayerState, ...]:
+    return tuple(LayerState(name, **measures) for name, measures in layers.items())
+
+
+def judged(*layers: tuple[LayerState, ...], weights: float = 1.0, moved: float = 0.0) -> str:
+    names = [state.name for state in layers[0]]
+    measured = [Measurement(epoch, one, dict.fromkeys(names, weights)) for epoch, one in enumerate(layers)]
+    return verdict(measured, dict.fromkeys(names, moved))
+
+
+@pytest.mark.parametrize(
+    ("layers", "begin"),
+    [
+        ({"a": {"gradient": 0.029}, "b": {"gradient": 1.0}}, "Vanishing: the gradient of a is 0.029 of that of b"),
+        ({"a": {"gradient": 0.031}, "b": {"gradient": 1.0}}, "No layer"),
+        ({"a": {"gradient": 1.0}, "b": {"gradient": 0.001}}, "Exploding: the gradient of a is 1000 times that of b"),
+        ({"a": {"gradient": 1.0}, "b": {"gradient": 0.02}}, "No layer"),
+        (
+            {"a": {"gradient": 11.0}, "b": {"gradient": 9.0}},
+            "Exploding: the gradient of a is 11 times as large as its w",
+        ),
+        ({"a": {"gradient": 9.0}, "b": {"gradient": 9.0}}, "No layer"),
+        ({"a": {"gradient": 1.0, "dead": 0.34}, "b": {"gradient": 1.0}}, "Dead: 34% of the units of a are dead"),
+        ({"a": {"gradient": 1.0, "dead": 1 / 3}, "b": {"gradient": 1.0}}, "Dead: 33%"),
+        ({"a": {"gradient": 1.0, "dead": 0.32}, "b": {"gradient": 1.0}}, "No layer"),
+        ({"a": {"gradient": 1.0}, "b": {"gradient": 1.0, "dead": 1.0}}, "Dead: 100% of the units of b"),
+        ({"a": {"gradient": 1.0, "saturated": 0.61}, "b": {"gradient": 1.0}}, "Saturated: 61% of the activations of a"),
+        ({"a": {"gradient": 1.0, "saturated": 0.59}, "b": {"gradient": 1.0}}, "No layer"),
+        ({"a": {"gradient": 1.0}, "b": {"gradient": 1.0, "saturated": 1.0}}, "No layer"),  # it may be sure of itself
+        ({"a": {"mean": 1.0}, "b": {"gradient": 1.0}}, "No layer"),  # one that is not trained
+    ],
+)
+def test_a_verdict_turns_at_its_threshold(layers: dict[str, dict[str, float]], begin: str) -> None:
+    said = judged(states(**layers))
+    assert said.startswith(begin), said
+    red = {what for _, what in concerns(states(**layers))}
+    kind = begin.split(":")[0]
+    assert red == {"Dead": {"dead"}, "Saturated": {"saturated"}, "Vanishing": {"gradient"}}.get(kind, set())
+
+
+def test_the_verdict_goes_by_the_median_of_the_last_five_measurements() -> None:
+    good = states(a={"gradient": 1.0}, b={"gradient": 1.0})
+    bad = states(a={"gradient": 0.0001}, b={"gradient": 1.0})
+    assert judged(*[bad] * 9, *[good] * 3).startswith("No layer")
+    assert judged(*[good] * 9, *[bad] * 3).startswith("Vanishing")
+    assert judged(*[good] * 9, *[bad] * 2).startswith("No layer")
+
+
+def test_a_starved_layer_whose_optimizer_moves_it_all_the_same_is_not_said_to_stand_still() -> None:
+    bad = states(a={"gradient": 0.0001}, b={"gradient": 1.0})
+    still, moving = judged(bad, bad), judged(bad, bad, moved=0.4)
+    assert "the first layers hardly learn (its weights moved by 0 % in them)" in still
+    assert "yet its weights moved by 40 % in them" in moving
+    assert "hardly learn" not in moving
+
+
+def test_two_faults_are_told_causes_first_with_the_way_out_of_the_first() -> None:
+    both = states(a={"gradient": 0.001, "saturated": 0.9}, b={"gradient": 1.0, "dead": 0.5}, c={"gradient": 1.0})
+    said = judged(both, both)
+    assert said.index("Dead: 50%") < said.index("Saturated: 90%") < said.index("Try a lower learning rate, leaky_relu")
+    assert "Vanishing" not in said
+    assert said.count("Try") == 1
+
+
+def test_a_second_training_has_its_own_verdict_and_axes(keras: Any) -> None:
+    probe = READ.validate_python({"name": "diagnostics"}).build(surroundings(Path()))
+    fit(model(keras, stack(keras, 8, "sigmoid"), "sgd"), [probe], 2)
+    probe.notes.clear()  # as the witness does
+    fit(model(keras), [probe], 1)
+    (said,) = probe.notes
+    assert said.startswith("No layer is starved, saturated or dead in the one measured epoch"), said
 
 
 def test_measurements_are_taken_every_so_many_epochs_and_of_the_epoch_that_ends(keras: Any) -> None:
