@@ -49,6 +49,7 @@ class Summary:
     """What a sweep came to.
 
     Attributes:
+        combinations: How many there are, where each of them was tried; None where the sweep did not come to that.
         not_promoted: Why the best trial was not even judged, or None.
         problem: Why the record is not all in MLflow, or None.
         address: Of the sweep in MLflow's web page, or None where there is none.
@@ -68,6 +69,7 @@ class Summary:
     problem: str | None
     interrupted: bool
     too_many_failures: bool
+    combinations: int | None
     address: str | None
     report: Path
 
@@ -167,6 +169,7 @@ class Closing:
             problem=self._sender.problem or next(iter(self._sender.refused), None),
             interrupted=outcome.interrupted,
             too_many_failures=outcome.too_many_failures,
+            combinations=outcome.combinations,
             address=history.links.get("MLflow"),
             report=self._folder.report,
         )

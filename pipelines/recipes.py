@@ -17,6 +17,7 @@ from pipelines.distributions import Entry
 from pipelines.errors import ConfigError, Mistake
 from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
+from pipelines.samplers import ITSELF, highest, varying
 from pipelines.search_space import SearchSpace
 
 SPACE = "search_space"
@@ -66,6 +67,8 @@ def check_recipe(
         place = (SPACE, *_place_in_space(raw[SPACE], name))
         if not any(_overlap(place, known) for known in found):
             found[place] = message
+    if config is not None and to_sweep and not found:
+        found |= _search_problems(raw, config)
     mistakes += [_mistake(document, chosen, place, message) for place, message in found.items()]
     if to_sweep and isinstance(raw.get(SPACE), dict):
         sound = [
@@ -77,6 +80,18 @@ def check_recipe(
     if mistakes or config is None:
         raise ConfigError(source, mistakes)
     return config
+
+
+def _search_problems(raw: Mapping[str, Any], config: SweepConfig) -> dict[tuple[str | int, ...], str]:
+    """What does not go together of sampler, pruner and search space."""
+    what_varies = varying(SearchSpace(config.search_space).parameters())
+    found: dict[tuple[str | int, ...], str] = {}
+    for name, message in config.sampler.misfits(what_varies).items():
+        inside = name.partition(".")[0] == ITSELF
+        found[tuple(name.split(".")) if inside else (SPACE, *_place_in_space(raw[SPACE], name))] = message
+    for field, message in config.pruner.misfits(highest(what_varies, "epochs", config.epochs)).items():
+        found["pruner", field] = message
+    return found
 
 
 def check_with_data(config: SweepConfig | TrainingConfig, facts: InputFacts, source: str) -> None:

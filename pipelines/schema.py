@@ -59,7 +59,7 @@ def _loosened(node: Any, definitions: dict[str, Any]) -> Any:
 
 def _also(node: dict[str, Any], short: dict[str, Any]) -> dict[str, Any]:
     """A property that may be given in a short form as well."""
-    said = {key: node[key] for key in ("description", "default") if key in node}
+    said: dict[str, Any] = {key: node[key] for key in ("description", "default") if key in node}
     return {"anyOf": [{"$ref": node["$ref"]}, short], **said}
 
 

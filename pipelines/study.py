@@ -19,6 +19,10 @@ from optuna.trial import TrialState as OptunaState
 
 from pipelines.config import SweepConfig
 from pipelines.records import TrialState
+from pipelines.samplers import Surroundings, highest, varying
+from pipelines.samplers.exhaustive_engine import entries
+from pipelines.samplers.ledger import Ledger
+from pipelines.search_space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -48,7 +52,8 @@ class AskedTrial:
     def __init__(self, trial: optuna.Trial) -> None:
         self.optuna_trial = trial
         self.number: int = trial.number
-        self.reported: set[int] = set(trial.study.trials[trial.number].intermediate_values)
+        # without a copy: copies of all trials would make each trial cost more than the one before
+        self.reported: set[int] = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -66,10 +71,26 @@ class Study:
             self._study = optuna.create_study(
                 storage=self._backend, study_name=config.study, direction=config.objective.sense, load_if_exists=True
             )
-            # a sampler that starts over with the same seed would draw the same first trials again
-            self._study.sampler = config.sampler.build(config.seed + len(self._study.trials))
-            self._study.pruner = config.pruner.build()
+        what_varies = varying(SearchSpace(config.search_space).parameters())
+        self._study.pruner = config.pruner.build(highest(what_varies, "epochs", config.epochs))
+        self._combinations = config.sampler.combinations(what_varies)
+        self._ledger = None if self._combinations is None else Ledger(self._combinations)
+        self._sampler = config.sampler
+        self._around = Surroundings(config.seed, len(self._study.get_trials(deepcopy=False)), what_varies)
+        self._asks = False
         self._open: dict[int, AskedTrial] = {}
+
+    @property
+    def combinations(self) -> int | None:
+        """How many combinations there are to try, of a sampler that tries them all; None of any other."""
+        return None if self._combinations is None else self._combinations.count()
+
+    def left(self) -> int | None:
+        """How many of them no trial has tried or is about to; one that failed is left. None of any other sampler."""
+        if self._ledger is None:
+            return None
+        self._ledger.bring_up(entries(self._study.get_trials(deepcopy=False), self._ledger))
+        return self._ledger.left()
 
     def unfinished(self) -> list[tuple[int, int]]:
         """Number and attempt of trials that an earlier controller handed out and never heard of again."""
@@ -77,7 +98,8 @@ class Study:
         return [(trial.number, int(trial.user_attrs.get(_ATTEMPT, 1))) for trial in trials]
 
     def ask(self) -> AskedTrial:
-        """A new trial."""
+        """A new trial. Where nothing is `left`, it is one that was there before."""
+        self._begin_to_ask()
         with _no_experimental_warnings():
             asked = AskedTrial(self._study.ask())
         self._open[asked.number] = asked
@@ -85,7 +107,9 @@ class Study:
 
     def ask_again(self, number: int) -> AskedTrial:
         """A trial of `unfinished`, with what was sampled for it."""
-        trial_id = self._study.trials[number]._trial_id  # Optuna offers no other way to go on with an asked trial
+        self._begin_to_ask()
+        # Optuna offers no other way to go on with an asked trial
+        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
         asked = AskedTrial(optuna.Trial(self._study, trial_id))
         self._open[number] = asked
         return asked
@@ -124,6 +148,12 @@ class Study:
                 return dict(optuna.importance.get_param_importances(self._study))
         except (ValueError, RuntimeError, ZeroDivisionError):
             return {}
+
+    def _begin_to_ask(self) -> None:
+        """Builds the sampler, which may need a package that whoever only looks at the study can do without."""
+        if not self._asks:
+            self._study.sampler = self._sampler.build(self._around)
+            self._asks = True
 
     def close(self) -> None:
         """Lets go of the storage."""

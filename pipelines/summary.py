@@ -26,6 +26,8 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
         "trials",
         f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed, in {summary.seconds:.0f} s",
     )
+    if summary.combinations is not None:
+        table.add_row("ended", all_tried(summary.combinations))
     if best is not None and best.value is not None:
         table.add_row(
             "best",
@@ -63,3 +65,8 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     elif summary.promoted is not None:
         name = summary.promoted.version.name
         console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)
+
+
+def all_tried(combinations: int) -> str:
+    """Why a sweep may end before its budget is used."""
+    return "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"

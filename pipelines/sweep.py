@@ -54,11 +54,16 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sweep came to its end."""
+    """How a sweep came to its end.
+
+    Attributes:
+        combinations: How many there are, where each of them was tried; None where the sweep did not come to that.
+    """
 
     counts: Counts
     interrupted: bool
     too_many_failures: bool
+    combinations: int | None = None
 
 
 @dataclass
@@ -126,8 +131,8 @@ class Sweep:
         self._interrupts = 0
 
     def run(self, workers: int) -> Outcome:
-        """Runs until the budget is used, too many trials have failed, or somebody interrupts."""
-        wanted = self._config.budget.trials
+        """Runs until the budget is used or everything is tried, too many trials have failed, or somebody interrupts."""
+        wanted = min(self._config.budget.trials, self._study.combinations or self._config.budget.trials)
         self._watcher.began(workers, wanted, self._counts)
         with ThreadPoolExecutor(1, "pictures") as painter, _on_interrupt(self._interrupted):
             self._painter = painter
@@ -140,7 +145,14 @@ class Sweep:
             finally:
                 self._interrupt_trials()
         self._keep_pictures()
-        return Outcome(self._study.counts(), bool(self._interrupts), self._has_failed_too_often())
+        counts = self._study.counts()
+        all_tried = self._study.left() == 0 and not counts.running
+        return Outcome(
+            counts,
+            bool(self._interrupts),
+            self._has_failed_too_often(),
+            self._study.combinations if all_tried else None,
+        )
 
     # what the executor calls
 
@@ -180,8 +192,10 @@ class Sweep:
 
     def _wants_more(self) -> bool:
         counted = self._counts.complete + self._counts.pruned
-        return counted + len(self._busy) + len(self._again) < self._config.budget.trials and (
-            not self._has_failed_too_often()
+        return (
+            counted + len(self._busy) + len(self._again) < self._config.budget.trials
+            and not self._has_failed_too_often()
+            and (bool(self._unfinished) or self._study.left() != 0)
         )
 
     def _has_failed_too_often(self) -> bool:

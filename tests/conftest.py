@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ def regatta_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> Iterator[None]:
+    """Takes what a module leaves behind out of the garbage collector's sight.
+
+    Keras collects garbage whenever it clears a session, which each training does at its end; among the objects that
+    thousands of tests leave, TensorFlow's graphs above all, that would take seconds.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

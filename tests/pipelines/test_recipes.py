@@ -444,3 +444,20 @@ def test_an_identity_survives_the_way_through_json() -> None:
     assert again == config
     assert identity(again) == identity(config)
     assert isinstance(again.optimizer, Adam)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (
+            "sampler: grid\nsearch_space: {optimizer.learning_rate: {type: float, low: 0.1, high: 0.2}}",
+            "search_space.optimizer.learning_rate",
+            "'grid' tries every value, and there is no end of them",
+        ),
+        ("pruner: hyperband\nepochs: 1", "pruner.min_resource", "give trials more epochs"),
+    ],
+)
+def test_a_sampler_or_pruner_that_does_not_go_with_the_rest_is_a_mistake(text: str, path: str, words: str) -> None:
+    found = only_mistake(f"study: a\n{text}\n")
+    assert found.path == path
+    assert words in found.message

@@ -126,7 +126,7 @@ def test_the_page_tells_the_study_in_the_promised_order() -> None:
     ):
         assert said in words
     assert "It is 0.1 (50.0%) below the second, trial 1 (0.2), and 0.15 (60.0%) below the median of 4 trials" in words
-    assert f'href="http://127.0.0.1:5000/#/experiments/12/runs/{0:032x}"' in html
+    assert f'href="http://127.0.0.1:5000/#/experiments/12/runs/{0:032x}?workflowType=machine_learning"' in html
 
 
 def test_what_pruning_saved_is_counted_against_the_median_of_complete_trials() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from pipelines.config import SweepConfig
@@ -256,6 +257,24 @@ def test_importances_find_the_parameter_that_matters(opened: Callable[..., Study
 
     assert sum(shares.values()) == pytest.approx(1.0)
     assert shares[RATE] > shares["batch_size"]
+
+
+def test_asking_copies_no_trial_that_was_there_before(
+    opened: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each of thousands of trials costs more than the one before."""
+
+    def copies(study: optuna.Study) -> None:
+        raise AssertionError("all trials were copied")
+
+    study = opened()
+    complete(study, 0.5)
+    left = ask(study)
+    monkeypatch.setattr(optuna.Study, "trials", property(copies))
+
+    complete(study, 0.4)
+    study.ask_again(left.number)
+    assert study.counts() == Counts(complete=2, running=1)
 
 
 def test_a_study_of_branches_asks_without_warnings(opened: Callable[..., Study]) -> None:

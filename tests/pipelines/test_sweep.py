@@ -19,6 +19,7 @@ from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
 from pipelines.records import EpochEnded, Stop, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts, Study
+from pipelines.summary import all_tried
 from pipelines.sweep import Outcome, Sweep
 from pipelines.tracking.entries import Logged, RunBegun
 from pipelines.tracking.journal import Journal, read_all
@@ -48,12 +49,14 @@ class Follower:
     """A watcher that writes down what it sees."""
 
     def __init__(self) -> None:
+        self.wanted = 0
         self.counts: list[Counts] = []
         self.results: list[TrialResult] = []
         self.losses: list[tuple[int | None, bool]] = []
         self.epochs = 0
 
     def began(self, workers: int, wanted: int, counts: Counts) -> None:
+        self.wanted = wanted
         self.counts.append(counts)
 
     def working(self, worker: int, spec: TrialSpec, params: Mapping[str, Any]) -> None:
@@ -531,6 +534,120 @@ def test_trials_of_a_study_that_goes_on_are_new_ones(site: Site) -> None:
 
     assert len(set(drawn)) == 9
     assert {run.tags["regatta.sampled"].count(RATE) for run in site.runs().values()} == {1}
+
+
+SIX = {"model.activation": ["sigmoid", "tanh", "relu"], "model.kernel_initializer": ["glorot_uniform", "he_normal"]}
+
+
+def six(trials: int = 20, sampler: str = "grid", failed_trials: int = 8) -> SweepConfig:
+    """A recipe of six combinations."""
+    budget = {"trials": trials, "failed_trials": failed_trials}
+    return recipe(trials, search_space=SIX, sampler=sampler, budget=budget)
+
+
+def tried(site: Site) -> list[str]:
+    """What the trials that have a result were sampled as, each with the state it came to."""
+    return sorted(run.tags["regatta.sampled"] for run in site.runs().values() if run.tags["regatta.state"] != "FAILED")
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+@pytest.mark.parametrize("workers", [1, 3, 8])
+def test_a_sweep_ends_when_every_combination_is_tried(site: Site, sampler: str, workers: int) -> None:
+    outcome = site.sweep(six(sampler=sampler), workers=workers)
+
+    assert outcome == Outcome(Counts(complete=6), interrupted=False, too_many_failures=False, combinations=6)
+    assert len(set(tried(site))) == 6
+    assert site.follower.wanted == 6
+    assert workers < 8 or site.last_trials > 0
+    assert_exactly(site, 6)
+
+
+@pytest.mark.parametrize(("trials", "combinations"), [(4, None), (6, 6)])
+def test_a_budget_below_the_combinations_ends_the_sweep_as_ever(
+    site: Site, trials: int, combinations: int | None
+) -> None:
+    outcome = site.sweep(six(trials), workers=2)
+
+    assert outcome == Outcome(Counts(complete=trials), False, False, combinations)
+    assert site.follower.wanted == trials
+
+
+def test_pruned_trials_are_tried_ones(site: Site) -> None:
+    config = recipe(search_space=SIX, sampler="grid", pruner={"name": "threshold", "upper": 5.0})
+    outcome = site.sweep(config, by_trial({2: lambda spec: trains(spec, [9.0] * 4)}))
+
+    assert outcome == Outcome(Counts(complete=5, pruned=1), False, False, 6)
+    assert len(set(tried(site))) == 6
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_combination_whose_trial_failed_is_tried_again(site: Site, workers: int) -> None:
+    outcome = site.sweep(six(), by_trial({1: raises, 5: raises}), workers)
+
+    assert outcome == Outcome(Counts(complete=6, failed=2), False, False, 6)
+    assert len(set(tried(site))) == 6
+    assert_exactly(site, 6, failed=2)
+
+
+def test_a_combination_that_fails_over_and_over_ends_the_sweep_as_too_many_failures_do(site: Site) -> None:
+    def without_tanh(spec: TrialSpec) -> Talk:
+        return raises(spec) if spec.config["model"]["activation"] == "tanh" else trains(spec)
+
+    outcome = site.sweep(six(failed_trials=5), without_tanh)
+    assert outcome == Outcome(Counts(complete=4, failed=6), False, True)
+
+    mended = site.sweep(six(failed_trials=5))
+    assert mended == Outcome(Counts(complete=6, failed=6), False, False, 6)
+    assert len(set(tried(site))) == 6
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_interrupted_grid_goes_on_with_what_is_left(site: Site, workers: int) -> None:
+    outcome = site.sweep(six(), by_trial({2: interrupts(1)}), workers)
+    assert outcome.interrupted
+    assert outcome.combinations is None
+
+    again = site.sweep(six(), workers=workers)
+
+    assert again == Outcome(Counts(complete=6), False, False, 6)
+    assert len(set(tried(site))) == 6
+    assert_exactly(site, 6)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("at_trial", [0, 3, 5])
+def test_a_controller_that_is_killed_is_followed_by_one_that_tries_the_rest(
+    site: Site, tmp_path: Path, sampler: str, workers: int, at_trial: int
+) -> None:
+    left: list[Site] = []
+
+    def last_words(spec: TrialSpec) -> Talk:
+        left.append(site.copied_to(tmp_path / "left"))
+        yield from trains(spec)
+
+    site.sweep(six(sampler=sampler), by_trial({at_trial: last_words}), workers)
+    outcome = left[0].sweep(six(sampler=sampler), workers=workers)
+
+    assert outcome == Outcome(Counts(complete=6), False, False, 6)
+    assert tried(left[0]) == tried(site)
+    assert_exactly(left[0], 6)
+
+
+def test_a_sweep_in_which_everything_is_tried_rests(site: Site) -> None:
+    site.sweep(six())
+
+    outcome = site.sweep(six(30))
+
+    assert site.assigned == []
+    assert outcome == Outcome(Counts(complete=6), False, False, 6)
+
+
+@pytest.mark.parametrize(
+    ("combinations", "sentence"), [(1, "the only combination is tried"), (6, "all 6 combinations are tried")]
+)
+def test_the_summary_says_that_everything_is_tried(combinations: int, sentence: str) -> None:
+    assert all_tried(combinations) == sentence
 
 
 def test_pictures_that_an_earlier_controller_did_not_come_to_are_drawn_by_the_next(site: Site) -> None:
