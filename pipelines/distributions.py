@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal, Protocol, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, RootModel, Tag, field_validator, model_validator
@@ -45,7 +46,8 @@ class FloatRange(Spec):
 
     def suggest(self, trial: Suggests, name: str) -> Any:
         """The trial's value."""
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+        high = _last_step(self.low, self.high, self.step) if self.step else self.high
+        return trial.suggest_float(name, self.low, high, step=self.step, log=self.log)
 
     def probes(self) -> list[Any]:
         """Values that show whether the whole range is allowed."""
@@ -74,7 +76,8 @@ class IntRange(Spec):
 
     def suggest(self, trial: Suggests, name: str) -> Any:
         """The trial's value."""
-        return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
+        high = self.low + (self.high - self.low) // self.step * self.step
+        return trial.suggest_int(name, self.low, high, step=self.step, log=self.log)
 
     def probes(self) -> list[Any]:
         """Values that show whether the whole range is allowed."""
@@ -193,6 +196,13 @@ def label(choice: Any) -> Any:
 
 def _log(log: bool) -> str:
     return ", logarithmic" if log else ""
+
+
+def _last_step(low: float, high: float, step: float) -> float:
+    """The last of `low`, `low + step`, … that is not above `high`; Optuna would warn where that is another number."""
+    steps = math.floor((high - low) / step + 1e-9)
+    last = low + steps * step
+    return high if abs(high - last) <= 1e-9 * max(abs(high), step) else float(f"{last:.12g}")
 
 
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:

@@ -24,7 +24,7 @@ from pipelines.promote import Judge, promote_with
 from pipelines.recipes import check_with_data, identity
 from pipelines.stack import tracking_server
 from pipelines.study import Study
-from pipelines.sweep import Outcome, Sweep
+from pipelines.sweep import Outcome, Sweep, all_tried
 from pipelines.tracking import make_tracker
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.sender import Sender
@@ -141,6 +141,11 @@ def _run(
 ) -> Outcome:
     """Runs what is left of the budget; starts no worker where nothing is left."""
     done, wanted = study.counts(), config.budget.trials
+    if study.combinations is not None and study.left() == 0 and not done.running:
+        console.print(
+            f"Study '{config.study}': {all_tried(study.combinations)} already. Anew: --fresh.", highlight=False
+        )
+        return Outcome(done, interrupted=False, too_many_failures=False, combinations=study.combinations)
     if done.complete + done.pruned >= wanted and not done.running:
         console.print(
             f"All {wanted} trials of study '{config.study}' are done already. More: --trials N. Anew: --fresh.",

@@ -65,7 +65,7 @@ def sampled(config: SweepConfig) -> list[tuple[TrainingConfig, dict[str, Any]]]:
     """The first trials that the study would ask for, as they depend on no result yet."""
     study, space = Study(config, None), SearchSpace(config.search_space)
     trials = []
-    for _ in range(min(SAMPLES, config.budget.trials)):
+    for _ in range(min(SAMPLES, config.budget.trials, study.combinations or SAMPLES)):
         asked = study.ask()
         changes = space.sample(asked.optuna_trial)
         raw = overlay({**config.training(), "seed": config.seed + asked.number}, changes)

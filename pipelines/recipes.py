@@ -88,9 +88,9 @@ def _search_problems(raw: Mapping[str, Any], config: SweepConfig) -> dict[tuple[
     found: dict[tuple[str | int, ...], str] = {}
     for name, message in config.sampler.misfits(what_varies).items():
         inside = name.partition(".")[0] == ITSELF
-        found[tuple(name.split(".")) if inside else (SPACE, *_place_in_space(raw[SPACE], name))] = message
+        found[tuple(name.split(".", 2)) if inside else (SPACE, *_place_in_space(raw[SPACE], name))] = message
     for field, message in config.pruner.misfits(highest(what_varies, "epochs", config.epochs)).items():
-        found["pruner", field] = message
+        found["pruner", *field.split(".")] = message
     return found
 
 

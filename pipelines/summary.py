@@ -8,6 +8,7 @@ from rich.table import Table
 
 from pipelines.progress import brief
 from pipelines.records import TrialState
+from pipelines.sweep import all_tried
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +66,3 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     elif summary.promoted is not None:
         name = summary.promoted.version.name
         console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)
-
-
-def all_tried(combinations: int) -> str:
-    """Why a sweep may end before its budget is used."""
-    return "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"

@@ -316,6 +316,11 @@ class Sweep:
         self._interrupts += 1
 
 
+def all_tried(combinations: int) -> str:
+    """Why a sweep may end before its budget is used."""
+    return "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"
+
+
 @contextmanager
 def _on_interrupt(note: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) asks the sweep to stop in good order; a second one is as rude as ever."""

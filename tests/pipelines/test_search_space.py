@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -120,6 +121,22 @@ def test_choices_that_are_lists_survive_optuna(units: list[int]) -> None:
     for params, changes in trials(space, 20):
         assert isinstance(params["model.units"], str)
         assert changes["model.units"] in ([10], [20, 10], [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "highest"),
+    [
+        ("{type: int, low: 16, high: 50, step: 16}", 48),
+        ("{type: int, low: 16, high: 48, step: 16}", 48),
+        ("{type: float, low: 0.0, high: 0.5, step: 0.2}", 0.4),
+        ("{type: float, low: 0.1, high: 0.7, step: 0.2}", 0.7),
+    ],
+)
+def test_a_range_ends_at_the_last_of_its_steps_without_a_warning(entry: str, highest: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = [changes["batch_size"] for _, changes in trials(space_of(f"batch_size: {entry}"), 60)]
+    assert max(drawn) == pytest.approx(highest)
 
 
 def test_choices_keep_their_types() -> None:

@@ -601,7 +601,7 @@ def test_a_combination_that_fails_over_and_over_ends_the_sweep_as_too_many_failu
     assert len(set(tried(site))) == 6
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3, 8])
 def test_an_interrupted_grid_goes_on_with_what_is_left(site: Site, workers: int) -> None:
     outcome = site.sweep(six(), by_trial({2: interrupts(1)}), workers)
     assert outcome.interrupted
