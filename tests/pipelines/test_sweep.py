@@ -19,8 +19,7 @@ from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
 from pipelines.records import EpochEnded, Stop, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts, Study
-from pipelines.summary import all_tried
-from pipelines.sweep import Outcome, Sweep
+from pipelines.sweep import Outcome, Sweep, all_tried
 from pipelines.tracking.entries import Logged, RunBegun
 from pipelines.tracking.journal import Journal, read_all
 from tests.pipelines.scripted import (
