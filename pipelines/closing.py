@@ -21,12 +21,14 @@ from pipelines.pictures import sample_grid
 from pipelines.promote import Promoted, best_trial
 from pipelines.records import StudyHistory, TrialHistory
 from pipelines.report import write_report
+from pipelines.search_space import NOT_VARIED
 from pipelines.study import Counts, Study
 from pipelines.sweep import Outcome
 from pipelines.tracking.addresses import sweep_address
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.tracking.sender import Sender
+from pipelines.trial import telling_params
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +133,7 @@ class Closing:
                 "direction": config.objective.sense,
                 "sampler": config.sampler.name,
                 "pruner": config.pruner.name,
+                **_shared(config),
             },
         )
         path = self._folder.root / SAMPLES
@@ -238,6 +241,12 @@ class Closing:
         self._parent.log(metrics, tags=tags)
         self._parent.keep(self._folder.report)
         self._parent.end("KILLED" if interrupted else "FINISHED")
+
+
+def _shared(config: SweepConfig) -> dict[str, str]:
+    """What all trials have in common, as params: data set and metrics."""
+    whole = config.training()
+    return telling_params({key: whole[key] for key in NOT_VARIED}, config.said())
 
 
 def run_tags(uid: str, data: PreparedData) -> dict[str, str]:

@@ -26,7 +26,7 @@ from pipelines.history import RunHistory
 from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
 from pipelines.records import Ended, EpochEnded, Event, Stop, TrialResult, TrialSpec, TrialState, Verdict
-from pipelines.search_space import SearchSpace, overlay
+from pipelines.search_space import NOT_VARIED, SearchSpace, overlay
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
@@ -239,7 +239,7 @@ class Sweep:
         try:
             training = TrainingConfig.model_validate(raw)
             config, problem = training.model_dump(mode="json"), None
-            params = telling_params(config, training.said(), self._written, overlay({}, changes))
+            params = telling_params(config, *map(_own, (training.said(), self._written, overlay({}, changes))))
         except ValidationError as error:
             config, problem = raw, f"not a valid training config: {error.errors()[0]['msg']}"
             params = flat_params(raw)
@@ -314,6 +314,12 @@ class Sweep:
 
     def _interrupted(self) -> None:
         self._interrupts += 1
+
+
+def _own(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial may have to itself; what all trials of a sweep share is said once, on their parent run."""
+    own = {key: value for key, value in said.items() if key not in NOT_VARIED}
+    return own | {"dataset": {"name": ""}}  # people look for its name on every run
 
 
 def all_tried(combinations: int) -> str:

@@ -249,4 +249,9 @@ def telling_params(config: Mapping[str, Any], *said: Mapping[str, Any]) -> dict[
     the dozen that somebody chose. The whole config is a tag of the run.
     """
     named = {path for part in said for path in flat_params(part)}
-    return {path: value for path, value in flat_params(config).items() if path in named}
+    repeated = {f"callbacks.{label}.name" for label in config.get("callbacks", {})}  # `early_stopping` once is enough
+    return {
+        path: value
+        for path, value in flat_params(config).items()
+        if path in named and not (path in repeated and path == f"callbacks.{value}.name")
+    }
