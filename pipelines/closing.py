@@ -137,9 +137,10 @@ class Closing:
             },
         )
         path = self._folder.root / SAMPLES
-        train, _ = data.read()
-        path.write_bytes(sample_grid(train.x, train.y, data.facts))
-        self._parent.keep(path)
+        if not path.exists():  # a study that goes on has its picture
+            train, _ = data.read()
+            path.write_bytes(sample_grid(train.x, train.y, data.facts))
+            self._parent.keep(path)
 
     def close(self, outcome: Outcome, begun: float, promote: Promote | None) -> Summary:
         """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""

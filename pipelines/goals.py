@@ -32,16 +32,6 @@ class Goal:
     head: Head
     loss_weight: float
 
-    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Targets in the form that the loss takes: class numbers (n,), one-hot (n, classes) or a column (n, 1)."""
-        match self.loss.targets:
-            case "index":
-                return np.asarray(y, np.int64)
-            case "one_hot":
-                return np.eye(self.head.units, dtype=np.float32)[np.asarray(y, np.int64)]
-            case "column":
-                return np.asarray(y, np.float32)[:, None]
-
 
 def goal_of(parts: Parts, facts: InputFacts) -> Goal:
     """The goal of a training on this data; `parts` are those of a config that `agreement` finds nothing wrong with."""

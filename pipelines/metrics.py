@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pipelines.spec import Spec, named
+from pipelines.spec import Spec, kinds_of, named
 from pipelines.tasks import CLASSES, Targets, Task
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ class MetricSpec(Spec):
         """The Keras metric, for targets in the form that the loss takes."""
         import keras  # heavy, and not needed to read a recipe
 
-        return getattr(keras.metrics, self.keras_names[targets])(name=self.label, **self.arguments(targets))
-
-    def arguments(self, targets: Targets) -> dict[str, Any]:
-        """Keras's keyword arguments."""
-        return self.model_dump(exclude={"name"})
+        return getattr(keras.metrics, self.keras_names[targets])(name=self.label, **self.model_dump(exclude={"name"}))
 
 
 class Accuracy(MetricSpec):
@@ -85,23 +81,11 @@ class Crossentropy(MetricSpec):
     name: Literal["crossentropy"] = "crossentropy"
 
 
-class _OnColumn(MetricSpec):
-    """A metric of one number a sample."""
-
-    keras_name: ClassVar[str]
-
-    def build(self, targets: Targets) -> keras.metrics.Metric:
-        """The Keras metric."""
-        import keras  # heavy, and not needed to read a recipe
-
-        return getattr(keras.metrics, self.keras_name)(name=self.label, **self.arguments(targets))
-
-
-class Auc(_OnColumn):
+class Auc(MetricSpec):
     """Area under the ROC curve, or under the one of precision over recall."""
 
     tasks = (Task.BINARY,)
-    keras_name = "AUC"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "AUC"}
     name: Literal["auc"] = "auc"
     curve: Literal["ROC", "PR"] = "ROC"
     """`ROC`, or `PR` for precision over recall."""
@@ -109,67 +93,67 @@ class Auc(_OnColumn):
     """Points of the curve that are computed."""
 
 
-class Precision(_OnColumn):
+class Precision(MetricSpec):
     """Share of the samples called the second class that are."""
 
     tasks = (Task.BINARY,)
-    keras_name = "Precision"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "Precision"}
     name: Literal["precision"] = "precision"
     thresholds: Threshold = 0.5
     """Probability from which a sample is called the second class."""
 
 
-class Recall(_OnColumn):
+class Recall(MetricSpec):
     """Share of the second class's samples that are called so."""
 
     tasks = (Task.BINARY,)
-    keras_name = "Recall"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "Recall"}
     name: Literal["recall"] = "recall"
     thresholds: Threshold = 0.5
     """Probability from which a sample is called the second class."""
 
 
-class MeanAbsoluteErrorMetric(_OnColumn):
+class MeanAbsoluteErrorMetric(MetricSpec):
     """Mean of the differences' sizes, in the target's own units."""
 
     tasks = (Task.REGRESSION,)
     better = "minimize"
-    keras_name = "MeanAbsoluteError"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "MeanAbsoluteError"}
     name: Literal["mae"] = "mae"
 
 
-class MeanSquaredErrorMetric(_OnColumn):
+class MeanSquaredErrorMetric(MetricSpec):
     """Mean of the squared differences, in the target's own units, squared."""
 
     tasks = (Task.REGRESSION,)
     better = "minimize"
-    keras_name = "MeanSquaredError"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "MeanSquaredError"}
     name: Literal["mse"] = "mse"
 
 
-class RootMeanSquaredErrorMetric(_OnColumn):
+class RootMeanSquaredErrorMetric(MetricSpec):
     """Root of the mean squared difference, in the target's own units."""
 
     tasks = (Task.REGRESSION,)
     better = "minimize"
-    keras_name = "RootMeanSquaredError"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "RootMeanSquaredError"}
     name: Literal["rmse"] = "rmse"
 
 
-class MeanAbsolutePercentageErrorMetric(_OnColumn):
+class MeanAbsolutePercentageErrorMetric(MetricSpec):
     """Mean of the differences as a percentage of the truth."""
 
     tasks = (Task.REGRESSION,)
     better = "minimize"
-    keras_name = "MeanAbsolutePercentageError"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "MeanAbsolutePercentageError"}
     name: Literal["mape"] = "mape"
 
 
-class R2(_OnColumn):
+class R2(MetricSpec):
     """Share of the target's variance that is explained: 1 is perfect, 0 is no better than the mean."""
 
     tasks = (Task.REGRESSION,)
-    keras_name = "R2Score"
+    keras_names: ClassVar[dict[Targets, str]] = {"column": "R2Score"}
     name: Literal["r2"] = "r2"
 
 
@@ -205,5 +189,8 @@ def default_metrics(task: Task) -> tuple[MetricSpec, ...]:
 def direction_of(name: str) -> Direction:
     """Whether less or more of a logged metric is better, told from its name (`val_mae`, `test_r2`, `loss`)."""
     plain = name.removeprefix("val_").removeprefix("test_")
-    lower = ("mae", "mse", "rmse", "mape", "crossentropy")
-    return "minimize" if plain.endswith("loss") or plain in lower else "maximize"
+    kinds: dict[str, Any] = kinds_of(Metric)
+    if plain in kinds:
+        better: Direction = kinds[plain].better
+        return better
+    return "minimize" if plain.endswith("loss") else "maximize"

@@ -143,7 +143,8 @@ class _Feed:
         if self.streamed:
             batches = ordered_batches(samples, VALIDATION_BATCH, goal.loss.targets, goal.head.units)
             return {"validation_data": batches}
-        pair = (np.asarray(samples.x, np.float32), goal.targets(samples.y))
+        truth = encoded(np.asarray(samples.y), goal.loss.targets, goal.head.units).numpy()
+        pair = (np.asarray(samples.x, np.float32), truth)
         return {"validation_data": pair, "validation_batch_size": VALIDATION_BATCH}
 
 

@@ -94,26 +94,6 @@ def test_every_loss_of_a_regression_is_weighted_by_the_spread(loss: Any, weight:
     assert goal(PRICES, dataset="diabetes", loss=loss).loss_weight == pytest.approx(weight)
 
 
-@pytest.mark.parametrize(
-    ("facts", "parts", "y", "expected"),
-    [
-        (DIGITS, {}, [1, 0], [1, 0]),
-        (TUMOURS, {"dataset": "breast_cancer"}, [1, 0], [[1.0], [0.0]]),
-        (
-            TUMOURS,
-            {"dataset": "breast_cancer", "task": "multiclass", "loss": "categorical_crossentropy"},
-            [1, 0],
-            [[0.0, 1.0], [1.0, 0.0]],
-        ),
-        (PRICES, {"dataset": "diabetes"}, [1.5], [[1.5]]),
-    ],
-)
-def test_targets_take_the_form_that_the_loss_wants(
-    facts: InputFacts, parts: dict[str, Any], y: list[float], expected: list[Any]
-) -> None:
-    assert goal(facts, **parts).targets(np.array(y)).tolist() == expected
-
-
 def test_balanced_weights_give_every_class_the_same_sum() -> None:
     y = np.array([0] * 6 + [1] * 2)
     weights = class_weights("balanced", TUMOURS, y)

@@ -1,25 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.datasets.base import DatasetSpec, Samples, Source
+from pipelines.datasets.base import Samples, Source
 from pipelines.datasets.digits import Digits
+from pipelines.datasets.fashion_mnist import FashionMnist
 from pipelines.datasets.splits import split
 from pipelines.errors import DataError
 from pipelines.inputs import InputFacts
-from pipelines.tasks import Task
-
-
-class Published(DatasetSpec):
-    """A data set whose makers published a test part."""
-
-    def load(self, folder: Path | None, task: Task | None = None) -> Source:
-        raise NotImplementedError
 
 
 def source(counts: list[int]) -> Source:
@@ -64,14 +55,14 @@ def test_the_shares_decide_how_many_are_where(spec: Digits) -> None:
 
 
 def test_a_published_test_part_leaves_all_samples_to_the_search() -> None:
-    parts = split(source([20, 20]), Published(validation_share=0.25))
+    parts = split(source([20, 20]), FashionMnist(validation_share=0.25))
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (30, 10, 0)
 
 
 @pytest.mark.parametrize("counts", [[9, 1], [2, 2, 2, 2, 2], [1], []])
 def test_classes_that_are_too_small_are_said_to_be(counts: list[int]) -> None:
     with pytest.raises(DataError, match=r"cannot be split: 0\.2 of its .* samples, class by class.*larger share"):
-        split(source(counts), Published())
+        split(source(counts), FashionMnist())
 
 
 def test_numbers_are_split_without_classes() -> None:
