@@ -119,12 +119,41 @@ class Objective(Spec):
 
 
 class Budget(Spec):
-    """When a sweep is done."""
+    """When a sweep is done: at whichever of these comes first. The summary says which it was.
+
+    Time and bytes add up over all starts of a study. Trials that run when the end comes stop after the epoch they are
+    at; they are not counted, and go on where they were when the budget is raised.
+    """
 
     trials: int = Field(24, ge=1)
     """Trials that end complete or pruned. Failed ones are replaced."""
     failed_trials: int = Field(8, ge=0)
     """Failed trials after which the sweep stops replacing them."""
+    same_failures: int = Field(3, ge=2)
+    """Trials in a row that fail with the same exception, after which the sweep stops: it is not the trials then, it is
+    the recipe or the code."""
+    wall_s: float | None = Field(None, gt=0)
+    """Seconds that the sweep may take, getting workers ready included."""
+    device_s: float | None = Field(None, gt=0)
+    """Seconds of training, added up over all workers."""
+    target: float | None = None
+    """A value of the objective that is good enough: the sweep ends with the first complete trial that reaches it."""
+    no_improvement_trials: int | None = Field(None, ge=1)
+    """Trials in a row without a new best after which the sweep ends."""
+    checkpoint_mb: float | None = Field(None, gt=0)
+    """MiB of best checkpoints that trials may write in all."""
+
+
+class Checkpoints(Spec):
+    """What stays of the trials' checkpoints, here and in MLflow, while the sweep runs.
+
+    The best complete trial's is never dropped, nor one that a registered version reaches.
+    """
+
+    keep: int = Field(100, ge=1)
+    """Trials, the best ones, whose checkpoints stay."""
+    most_mb: float = Field(10_240, gt=0)
+    """MiB that they may fill; the least good ones go first."""
 
 
 class Execution(Spec):
@@ -137,11 +166,16 @@ class Execution(Spec):
     lanes: Literal["auto", "off"] = "auto"
     """Trials trained at once in one program. This version trains one at a time under either setting."""
     retries: int = Field(1, ge=0)
-    """How often a trial whose worker was lost is tried again before it counts as failed."""
+    """How often a trial that lost its worker before it got on by an epoch is tried again. One that gets on goes on from
+    its last epoch, however often it loses its worker."""
+    hung_after_s: float = Field(900, gt=0)
+    """Seconds without a step after which a trial is taken to hang. Its worker is ended and it is tried again, once."""
     recycle_after: int = Field(200, ge=1)
     """Trials after which a worker is replaced by a fresh one."""
     memory_limit_mb: int = Field(4096, ge=256)
-    """Resident memory above which a worker is replaced by a fresh one, in MiB."""
+    """Resident memory above which a worker is replaced by a fresh one between two trials, in MiB."""
+    memory_cap_mb: int | None = Field(None, ge=256)
+    """Resident memory above which a worker is ended in the middle of a trial, which is then out of memory, in MiB."""
     gpu_memory_mb: int | None = Field(None, ge=64)
     """Cap on a worker's GPU memory, in MiB; without it the memory grows as needed."""
     data_memory_mb: int = Field(1024, ge=0)
@@ -189,6 +223,8 @@ class SweepConfig(TrainingConfig):
     """When the sweep is done."""
     execution: Execution = Execution()
     """Where trials run."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What stays of the trials' checkpoints."""
     promotion: Promotion = Promotion()
     """When the best trial becomes the champion."""
 

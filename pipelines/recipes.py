@@ -22,7 +22,7 @@ from pipelines.search_space import SearchSpace
 
 SPACE = "search_space"
 _ENTRIES: TypeAdapter[dict[str, Entry]] = TypeAdapter(dict[str, Entry])
-_SAME_STUDY = ("budget", "execution", "promotion")
+_SAME_STUDY = ("budget", "checkpoints", "execution", "promotion")
 """Parts that may change between two starts of one study: they do not change what a trial is."""
 
 

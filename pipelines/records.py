@@ -21,19 +21,36 @@ class TrialState(Enum):
     FAILED = "FAILED"  # it raised, or its worker was lost too often
 
 
+class Failure(Enum):
+    """Why a trial did not come to a good end. The values are what the tag `regatta.failure` holds."""
+
+    ERROR = "error"  # its own code raised
+    MEMORY = "out_of_memory"  # of the host or of the GPU
+    NOT_FINITE = "not_finite"  # its loss was NaN or infinite: it is pruned, not failed
+    LOST = "lost_worker"  # its process died, again and again without getting on
+    HUNG = "hung"  # it made no step for too long, twice
+    DISK = "disk_full"  # which is the sweep's trouble and not the trial's: the trial is tried again when there is room
+    INVALID = "invalid_config"  # what was sampled makes no valid training config
+
+
 class Verdict(Enum):
     """The controller's answer to an epoch."""
 
     GO_ON = "GO_ON"
     STOP = "STOP"  # the trainer sets `model.stop_training`; nothing is thrown inside `fit`
+    PAUSE = "PAUSE"  # the same, but the trial is not over: its state is kept, and a later attempt goes on from it
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The controller's word to a worker: end this attempt in good order. Meant for no other attempt."""
+    """The controller's word to a worker: end this attempt in good order. Meant for no other attempt.
+
+    With `pause`, the trial is to go on later from the epoch that it is at.
+    """
 
     trial: int
     attempt: int
+    pause: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,8 @@ class TrialSpec:
         folder: Where this attempt may write its files.
         objective: The metric that decides which epoch is the best.
         direction: `minimize` or `maximize`.
+        states: Where all attempts of this trial keep the states that a later attempt goes on from; empty for a training
+            that nobody would go on with.
     """
 
     number: int
@@ -57,6 +76,7 @@ class TrialSpec:
     folder: str
     objective: str
     direction: str
+    states: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,17 +89,48 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """Training begins. `facts` are strings about the run that only the worker knows (device, versions, parameters)."""
+    """Training begins, or goes on.
+
+    Attributes:
+        facts: Strings about the run that only the worker knows (device, versions, parameters).
+        first_epoch: The first epoch that this attempt trains, from 0. What it found of the epochs before, an earlier
+            attempt's, it tells next, as `EpochEnded` with `retold`.
+    """
 
     time_ms: int
     facts: Mapping[str, str] = field(default_factory=dict)
+    first_epoch: int = 0
 
 
 @dataclass(frozen=True)
 class EpochEnded(Event):
-    """An epoch ended. `epoch` counts from 0; `metrics` holds Keras's logs and always `learning_rate`."""
+    """An epoch ended. `epoch` counts from 0; `metrics` holds Keras's logs and always `learning_rate`.
+
+    `retold` marks an epoch of an earlier attempt, told again by the one that goes on from it: the controller may have
+    died before it heard of it.
+    """
 
     epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+    retold: bool = False
+
+
+@dataclass(frozen=True)
+class Stepped(Event):
+    """The training has made steps since the last sign of life, which may be long before an epoch ends."""
+
+
+@dataclass(frozen=True)
+class MachineSampled(Event):
+    """What the training's own process uses of the machine.
+
+    Attributes:
+        second: Seconds of training time so far, earlier attempts included: the step at which it is logged.
+        metrics: By MLflow's names for such: `system/cpu_percent` (100 is one core), `system/memory_mb`, …
+    """
+
+    second: int
     metrics: Mapping[str, float]
     time_ms: int
 
@@ -146,6 +197,9 @@ class Ended(Event):
         error: One line: the exception's type and text.
         traceback: The whole traceback, for the record.
         seconds: Wall time of the attempt in its worker.
+        paused: True when it stopped to go on later; its state is on disk.
+        failure: The kind of `error`.
+        phases: Seconds of the attempt by what they went to: `build`, `fit`, `states`, `checkpoints`, `tracking`.
     """
 
     time_ms: int
@@ -153,6 +207,9 @@ class Ended(Event):
     error: str | None = None
     traceback: str | None = None
     seconds: float = 0.0
+    paused: bool = False
+    failure: Failure | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,6 +220,9 @@ class TrialResult:
         params: What was sampled, by path in the config.
         value: The objective at `epoch`; None when no epoch gave a finite number.
         checkpoint: Path of the `.keras` file of that epoch, and its digest.
+        failure: Why it did not come to a good end; None where it did.
+        values: Every objective of the study by name, the first of them again included.
+        violations: By constraint, by how much it is broken; at most 0 where it is kept.
     """
 
     number: int
@@ -174,6 +234,9 @@ class TrialResult:
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
     reason: str | None = None
+    failure: Failure | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    violations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,6 +267,11 @@ class TrialHistory:
         pictures: For each series, such as `decision_surface`, the picture of the best epoch or of the nearest that was
             drawn; the last one where no epoch is the best.
         acts: What callbacks did in its last attempt, in order.
+        failure: The value of a `Failure`; None where it came to a good end.
+        values: Every objective of the study by name, where there are several.
+        violations: By constraint, by how much it is broken; at most 0 where it is kept.
+        phases: Seconds by what they went to; see `Ended`.
+        dropped: Why its checkpoint is not kept any more, or None.
     """
 
     number: int
@@ -218,6 +286,16 @@ class TrialHistory:
     reason: str | None = None
     pictures: Mapping[str, TrialPicture] = field(default_factory=dict)
     acts: tuple[CallbackAct, ...] = ()
+    failure: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    violations: Mapping[str, float] = field(default_factory=dict)
+    phases: Mapping[str, float] = field(default_factory=dict)
+    dropped: str | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps all constraints."""
+        return all(broken <= 0 for broken in self.violations.values())
 
 
 @dataclass(frozen=True)
@@ -230,6 +308,10 @@ class StudyHistory:
             are complete to say.
         champion: What is served now (`name`, `version`, `alias`, and `test_*` metrics), or None.
         links: Names and addresses worth a click, for example the sweep in MLflow.
+        objectives: All objectives with their directions, the first one first; empty where there is only one.
+        front: Numbers of the trials that no other is better than in every objective; empty where there is one only.
+        ended: What ended the sweep, in a sentence, or None.
+        phases: Wall seconds of the sweep by what they went to: `workers` (getting ready), `trials`, `promotion`, ….
     """
 
     study: str
@@ -240,3 +322,7 @@ class StudyHistory:
     champion: Mapping[str, Any] | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    objectives: tuple[tuple[str, str], ...] = ()
+    front: tuple[int, ...] = ()
+    ended: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)

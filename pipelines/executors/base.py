@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 Answer = Callable[[Any], Any]
@@ -17,6 +19,22 @@ Worker = Callable[[Any, Answer], None]
 """Works on one task."""
 Factory = Callable[[], Worker]
 """Makes a worker. It must be picklable; it is called in the worker's own process."""
+
+
+class LossKind(Enum):
+    """What a worker was lost to."""
+
+    DIED = "died"  # it crashed, or somebody else ended it
+    MEMORY = "memory"  # it needed more memory than there is, or than it may use
+    ENDED = "ended"  # `end` was called
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Why a worker is gone: for a person, and in kind."""
+
+    reason: str
+    kind: LossKind = LossKind.DIED
 
 
 class Handler(Protocol):
@@ -28,8 +46,8 @@ class Handler(Protocol):
     def on_message(self, worker: int, message: Any) -> Any:
         """The worker said something; what is returned goes back to it, None goes nowhere."""
 
-    def on_lost(self, worker: int, reason: str) -> None:
-        """The worker died. A new one is on its way, and will be idle under the same number."""
+    def on_lost(self, worker: int, loss: Loss) -> None:
+        """The worker is gone. A new one is on its way, and will be idle under the same number."""
 
 
 class Executor(ABC):
@@ -46,6 +64,18 @@ class Executor(ABC):
     @abstractmethod
     def wait(self, timeout_s: float) -> None:
         """Delivers news to the handler, waiting for the first of it up to `timeout_s`."""
+
+    @abstractmethod
+    def tell(self, worker: int, answer: Any) -> None:
+        """Sends a working worker an answer that nothing asked for; it finds it when it says something next."""
+
+    @abstractmethod
+    def end(self, worker: int, reason: str) -> None:
+        """Ends a worker in the middle of its task, as it does not get on; `wait` then tells that it is lost."""
+
+    @abstractmethod
+    def log_tail(self, worker: int) -> str:
+        """The last lines that the worker has printed; empty where that is not kept."""
 
     @abstractmethod
     def close(self) -> None:

@@ -64,6 +64,40 @@ class PictureKept:
 
 
 @dataclass(frozen=True)
+class CheckpointKept:
+    """The checkpoint of a run's best epoch: a model of its own in the tracker, with the metrics of that epoch.
+
+    Attributes:
+        path: Of the file, relative to the journal's folder.
+        name: What people call it.
+        step: The epoch.
+        time_ms: When that epoch ended: with it, its metrics are the very points that the run has.
+        sha256: Of the file.
+        metrics: Of the epoch.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+    uid: str
+    time_ms: int
+    path: str
+    name: str
+    step: int
+    sha256: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckpointDropped:
+    """The checkpoint with this digest is gone from this disk; the tracker drops it too, unless something reaches it."""
+
+    kind: ClassVar[str] = "dropped"
+    uid: str
+    time_ms: int
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The run is over, with MLflow's word for how: FINISHED, FAILED or KILLED. A run may be begun again later."""
 
@@ -73,8 +107,11 @@ class RunEnded:
     status: str
 
 
-Entry = RunBegun | Logged | FileKept | PictureKept | RunEnded
-_KINDS: dict[str, type[Entry]] = {entry.kind: entry for entry in (RunBegun, Logged, FileKept, PictureKept, RunEnded)}
+Entry = RunBegun | Logged | FileKept | PictureKept | CheckpointKept | CheckpointDropped | RunEnded
+_KINDS: dict[str, type[Entry]] = {
+    entry.kind: entry
+    for entry in (RunBegun, Logged, FileKept, PictureKept, CheckpointKept, CheckpointDropped, RunEnded)
+}
 
 
 def to_line(entry: Entry) -> bytes:
