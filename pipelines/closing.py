@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.budgets import INTERRUPTED, Ending
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import HomeError, NothingToPromote, RegattaError
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import StudyFolder
+from pipelines.lineage import Lineage
+from pipelines.params import telling_params
+from pipelines.phases import Phases
 from pipelines.pictures import sample_grid
 from pipelines.promote import Promoted, best_trial
 from pipelines.records import StudyHistory, TrialHistory
@@ -28,7 +31,6 @@ from pipelines.tracking.addresses import sweep_address
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.tracking.sender import Sender
-from pipelines.trial import telling_params
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,11 +39,12 @@ _STALLED_S = 60.0
 """How long the end of a sweep waits for a server that takes nothing; the journal keeps it all either way."""
 _NEVER_REACHED_S = 30.0
 """The same for a server that was never there; the local one needs some seconds to start."""
-_ABANDONED_S = 5.0
+_ABANDONED_S = 3.0
 """The same for a sweep that has broken off."""
 _TAG_BYTES = 7900
 """MLflow cuts longer tags."""
 SAMPLES = "samples.png"
+LINEAGE = "lineage"
 
 Promote = Callable[[TrialHistory, StudyFolder, str, str], Promoted]
 
@@ -51,7 +54,7 @@ class Summary:
     """What a sweep came to.
 
     Attributes:
-        combinations: How many there are, where each of them was tried; None where the sweep did not come to that.
+        ending: What ended the sweep.
         not_promoted: Why the best trial was not even judged, or None.
         problem: Why the record is not all in MLflow, or None.
         address: Of the sweep in MLflow's web page, or None where there is none.
@@ -69,11 +72,14 @@ class Summary:
     written: int
     delivered: int
     problem: str | None
-    interrupted: bool
-    too_many_failures: bool
-    combinations: int | None
+    ending: Ending
     address: str | None
     report: Path
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped it."""
+        return self.ending.by == INTERRUPTED
 
     def to_json(self) -> dict[str, Any]:
         """The summary of `sweep --json`."""
@@ -94,6 +100,7 @@ class Summary:
             "registered": promoted and promoted.registered(),
             "seconds": round(self.seconds, 3),
             "journal": {"written": self.written, "delivered": self.delivered},
+            "ended": {"by": self.ending.by, "text": self.ending.text},
         }
 
 
@@ -116,15 +123,16 @@ class Closing:
         self._journal, self._sender, self._study, self._console = journal, sender, study, console
         self._parent = Run(journal, facts.uid)
 
-    def begin_parent(self, data: PreparedData) -> None:
-        """Begins the parent run, or takes it up again."""
+    def begin_parent(self, data: PreparedData, origin: Lineage) -> None:
+        """Begins the parent run, or takes it up again, and keeps where it came from."""
         config = self._config
         recipe = json.dumps(config.model_dump(mode="json"))
         self._parent.begin(
             config.study,
             f"{config.study} sweep",
             tags={
-                **run_tags(self._facts.uid, data),
+                **run_tags(self._facts.uid),
+                **origin.tags(),
                 "regatta.kind": "sweep",
                 **({"regatta.recipe": recipe} if len(recipe) <= _TAG_BYTES else {}),
             },
@@ -136,23 +144,29 @@ class Closing:
                 **_shared(config),
             },
         )
+        for written in origin.files(self._folder.root / LINEAGE):
+            self._parent.keep(written, LINEAGE)
         path = self._folder.root / SAMPLES
         if not path.exists():  # a study that goes on has its picture
             train, _ = data.read()
             path.write_bytes(sample_grid(train.x, train.y, data.facts))
             self._parent.keep(path)
 
-    def close(self, outcome: Outcome, begun: float, promote: Promote | None) -> Summary:
+    def close(self, outcome: Outcome, begun: float, phases: Phases, promote: Promote | None) -> Summary:
         """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""
-        arrived = self._flush()
+        with phases.of("delivery"):
+            arrived = self._flush()
+        self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, None)
         best = best_trial(history.trials, history.direction)
         promoted, refused = None, None
         if promote is not None and best is not None and not outcome.interrupted:
             try:
-                promoted = self._promote(promote, best, arrived=arrived)
+                with phases.of("promotion"):
+                    promoted = self._promote(promote, best, arrived=arrived)
             except RegattaError as error:
                 refused = str(error)
+        self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, promoted)
         write_report(history, self._folder.report)
         self._close_parent(history, best, promoted, interrupted=outcome.interrupted)
@@ -171,9 +185,7 @@ class Closing:
             written=self._journal.written,
             delivered=self._sender.delivered,
             problem=self._sender.problem or next(iter(self._sender.refused), None),
-            interrupted=outcome.interrupted,
-            too_many_failures=outcome.too_many_failures,
-            combinations=outcome.combinations,
+            ending=outcome.ending,
             address=history.links.get("MLflow"),
             report=self._folder.report,
         )
@@ -183,6 +195,18 @@ class Closing:
         with suppress(HomeError):  # a full disk may be what stopped it
             self._parent.end("KILLED")
             self._sender.flush(self._journal.written, _ABANDONED_S)
+
+    def _note_end(self, outcome: Outcome, phases: Phases) -> None:
+        """Writes down what the report says about the sweep as a whole, so that it can be written again later."""
+        self._parent.log(
+            {"seconds": sum(phases.seconds.values())}
+            | {f"seconds.{name}": spent for name, spent in phases.seconds.items()},
+            tags={
+                "regatta.ended": outcome.ending.text,
+                "regatta.ended_by": outcome.ending.by,
+                "regatta.front": json.dumps(self._study.front()),
+            },
+        )
 
     def _promote(self, promote: Promote, best: TrialHistory, *, arrived: bool) -> Promoted:
         experiment_id = self._sender.experiment_id(self._config.study)
@@ -250,15 +274,9 @@ def _shared(config: SweepConfig) -> dict[str, str]:
     return telling_params({key: whole[key] for key in NOT_VARIED}, config.said())
 
 
-def run_tags(uid: str, data: PreparedData) -> dict[str, str]:
-    """What every run of a sweep is tagged with."""
-    return {
-        "regatta.study_uid": uid,
-        "regatta.dataset_sha256": data.sha256,
-        "regatta.split_sha256": data.split_sha256,
-        "regatta.python": platform.python_version(),
-        "mlflow.source.name": "regatta sweep",
-    }
+def run_tags(uid: str) -> dict[str, str]:
+    """What every run of a sweep is tagged with, beside where it came from."""
+    return {"regatta.study_uid": uid}
 
 
 def describe(history: StudyHistory, best: TrialHistory | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,14 @@ class StudyFolder:
     def trial(self, number: int, attempt: int) -> Path:
         """The files of one attempt at one trial."""
         return self.root / "trials" / f"{number:05d}-{attempt}"
+
+    def states(self, number: int) -> Path:
+        """The states that later attempts at one trial go on from."""
+        return self.root / "states" / f"{number:05d}"
+
+    def forget_states(self, number: int) -> None:
+        """Removes the states of a trial that is over."""
+        shutil.rmtree(self.states(number), ignore_errors=True)
 
     def exists(self) -> bool:
         """Whether a study was begun here."""

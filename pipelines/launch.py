@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import devices
+from pipelines.budgets import COMBINATIONS, Meter, spent_before
 from pipelines.closing import Closing, Summary, run_tags
 from pipelines.datasets.prepared import prepare
 from pipelines.executors.base import Executor
 from pipelines.executors.inline import InlineExecutor
 from pipelines.executors.processes import ProcessesExecutor, Recycling
 from pipelines.facts import StudyFacts
-from pipelines.history import best_value, read_runs
+from pipelines.history import best_value, read_runs, wall_seconds
 from pipelines.home import Home, StudyFolder
 from pipelines.judging import JudgeWorker
+from pipelines.lineage import lineage
+from pipelines.phases import Phases
 from pipelines.progress import Progress
 from pipelines.promote import Judge, promote_with
 from pipelines.recipes import check_with_data, identity
 from pipelines.stack import tracking_server
 from pipelines.study import Study
-from pipelines.sweep import Outcome, Sweep, all_tried
+from pipelines.sweep import Outcome, Sweep
 from pipelines.tracking import make_tracker
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.sender import Sender
@@ -36,26 +39,31 @@ if TYPE_CHECKING:
     from pipelines.config import SweepConfig
 
 
-def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, promote: bool = True) -> Summary:
+def run_sweep(
+    config: SweepConfig, *, console: Console, command: str, fresh: bool = False, promote: bool = True
+) -> Summary:
     """Runs a sweep to its end and says what came of it.
 
     Args:
         config: The recipe.
         console: Where progress goes.
+        command: What was typed, for the record.
         fresh: Begin anew even where a study of the same recipe can be gone on with.
         promote: Judge the best trial at the end.
 
     Raises:
         RegattaError: The sweep could not begin or go on; what was recorded so far is safe.
     """
-    begun = time.monotonic()
+    begun, phases = time.monotonic(), Phases()
     home = Home.from_environment()
     folder = home.study(config.study)
     with ExitStack() as open_rooms:
         open_rooms.enter_context(folder.locked())
-        data = prepare(config.dataset, user_data_folder(), home.data, config.task)
+        with phases.of("data"):
+            data = prepare(config.dataset, user_data_folder(), home.data, config.task)
         check_with_data(config, data.facts, f"study '{config.study}'")
-        server = tracking_server(wait=False)
+        with phases.of("services"):
+            server = tracking_server(wait=False)
         facts = _take_up(config, folder, server, console, fresh=fresh)
         facts.trains_on(data)
         facts.write(folder)
@@ -64,42 +72,64 @@ def run_sweep(config: SweepConfig, *, console: Console, fresh: bool = False, pro
         judging = make_judge_executor(folder)
         open_rooms.callback(judging.close)
         judge = Judge(judging)
-        study = Study(config, folder.storage)
+        study = Study(config, storage_of(folder), facts.uid)
         open_rooms.callback(study.close)
-        earlier = read_runs(read_all(folder.journal))
+        with phases.of("mending"):
+            for line in [""][:0]:
+                console.print(line, style="yellow", highlight=False)
+        for line in study.begin(home):
+            console.print(line, style="yellow", highlight=False)
+        entries = list(read_all(folder.journal))
+        earlier = read_runs(entries)
         sender = Sender(folder.journal, make_tracker(server), server)
         journal = Journal(folder.journal, on_append=sender.wake)
         open_rooms.callback(journal.close)
         open_rooms.callback(sender.close)
         sender.start()
         closing = Closing(config, folder, facts, server, journal, sender, study, console)
-        closing.begin_parent(data)
+        origin = lineage(command, data.sha256, data.split_sha256, config.model_dump(mode="json"))
+        closing.begin_parent(data, origin)
         objective = config.objective
         before = best_value(earlier.values(), objective.metric, objective.sense)
         progress = Progress(
             console, config.study, objective.metric, objective.sense, best_before=before, problem=lambda: sender.problem
         )
+        meter = Meter(
+            config.budget,
+            objective.sense,
+            study.counts(),
+            spent_before(earlier.values(), wall_seconds(entries, facts.uid), objective.metric),
+            combinations=study.combinations,
+            begun=begun,
+        )
         sweep = Sweep(
             config,
             study=study,
-            data=data,
+            data=data.folder,
             executor=executor,
             journal=journal,
             folder=folder,
             uid=facts.uid,
-            tags=run_tags(facts.uid, data),
+            tags=run_tags(facts.uid) | origin.trial_tags(),
             earlier=earlier,
+            meter=meter,
             watcher=progress,
             on_last_trials=judge.warm_up if promote else lambda: None,
         )
         try:
-            outcome = _run(sweep, executor, workers, progress, study, config, console)
+            with phases.of("trials"):
+                outcome = _run(sweep, executor, workers, progress, study, meter, console)
         except BaseException:
             closing.abandon()
             raise
         executor.close()
         promoter = partial(promote_with, judge, config, facts, data, user_data_folder()) if promote else None
-        return closing.close(outcome, begun, promoter)
+        return closing.close(outcome, begun, phases, promoter)
+
+
+def storage_of(folder: StudyFolder) -> Path | str:
+    """Where Optuna keeps the study: `REGATTA_STORAGE`, the URL of a database, or an SQLite file in its folder."""
+    return os.environ.get("REGATTA_STORAGE") or folder.storage
 
 
 def make_executor(config: SweepConfig, folder: StudyFolder) -> tuple[Executor, int]:
@@ -114,7 +144,11 @@ def make_executor(config: SweepConfig, folder: StudyFolder) -> tuple[Executor, i
     workers = execution.workers if execution.workers != "auto" else len(found) or cores
     environments = shares(cores, workers, found)
     settings = WorkerSettings(max(1, cores // workers), execution.gpu_memory_mb, execution.data_memory_mb)
-    recycling = Recycling(execution.recycle_after, execution.memory_limit_mb << 20)
+    recycling = Recycling(
+        execution.recycle_after,
+        execution.memory_limit_mb << 20,
+        None if execution.memory_cap_mb is None else execution.memory_cap_mb << 20,
+    )
     executor = ProcessesExecutor(partial(TrialWorker, settings), environments, logs=folder.logs, recycling=recycling)
     return executor, workers
 
@@ -136,22 +170,16 @@ def _run(
     workers: int,
     progress: Progress,
     study: Study,
-    config: SweepConfig,
+    meter: Meter,
     console: Console,
 ) -> Outcome:
     """Runs what is left of the budget; starts no worker where nothing is left."""
-    done, wanted = study.counts(), config.budget.trials
-    if study.combinations is not None and study.left() == 0 and not done.running:
-        console.print(
-            f"Study '{config.study}': {all_tried(study.combinations)} already. Anew: --fresh.", highlight=False
-        )
-        return Outcome(done, interrupted=False, too_many_failures=False, combinations=study.combinations)
-    if done.complete + done.pruned >= wanted and not done.running:
-        console.print(
-            f"All {wanted} trials of study '{config.study}' are done already. More: --trials N. Anew: --fresh.",
-            highlight=False,
-        )
-        return Outcome(done, interrupted=False, too_many_failures=False)
+    counts = study.counts()
+    ending = meter.ending(all_tried=study.left() == 0)
+    if ending is not None and not (counts.running and ending.by in {"trials", COMBINATIONS}):
+        more = {"trials": " More: --trials N.", COMBINATIONS: ""}.get(ending.by, f" More: --set budget.{ending.by}=….")
+        console.print(f"Study '{study.name}': {ending.text} already.{more} Anew: --fresh.", highlight=False)
+        return Outcome(counts, ending)
     with progress.shown():
         executor.start(sweep)
         return sweep.run(workers)

@@ -18,6 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.budgets import INTERRUPTED, Ending
+from pipelines.failures import Remedy
 from pipelines.records import EpochEnded, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts
 
@@ -121,11 +123,22 @@ class Progress:
             line.append(f"  {result.reason}", "red")
         self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def lost(self, worker: int, reason: str, trial: int | None, again: bool) -> None:
-        """Says that a worker died."""
+    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
+        """Says that a worker died, or that a trial met with other trouble, and what becomes of the trial."""
         self._seats.pop(worker, None)
-        what = "" if trial is None else f"; trial {trial} is {'tried again' if again else 'given up'}"
-        self._console.print(f"worker {worker} was lost: {reason}{what}", style="yellow", highlight=False)
+        now = {
+            Remedy.AGAIN: "goes on from its last epoch",
+            Remedy.ALONE: "is tried once more, by itself",
+            Remedy.FAIL: "is given up",
+        }
+        end = "" if trial is None or remedy is None else f"; trial {trial} {now[remedy]}"
+        self._console.print(f"{text}{end}", style="yellow", highlight=False)
+
+    def ending(self, ending: Ending) -> None:
+        """Says that running trials stop after their epoch."""
+        told = f"{ending.text}: trials stop after the epoch they are at, and can go on from there later."
+        hurry = " Ctrl-C again stops at once." if ending.by == INTERRUPTED else ""
+        self._console.print(told[:1].upper() + told[1:] + hurry, style="yellow", highlight=False)
 
     def _mention_problem(self) -> None:
         """Says once that the record does not arrive; a log has no live display that would show it."""

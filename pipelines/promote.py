@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from pipelines.checkpoints import sha256_of
 from pipelines.config import Promotion, SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote, TrackingError
-from pipelines.executors.base import Executor
+from pipelines.executors.base import Executor, Loss
 from pipelines.facts import StudyFacts
+from pipelines.front import best_trial as best_trial
 from pipelines.history import read_runs
 from pipelines.home import StudyFolder
 from pipelines.judging import Judged, JudgeRequest
 from pipelines.metrics import direction_of
 from pipelines.package import Scores, damage, read_contract
-from pipelines.records import TrialHistory, TrialState
+from pipelines.records import TrialHistory
 from pipelines.tasks import SCORES
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.models import CHAMPION, ModelRegistry, Version
@@ -80,13 +81,6 @@ class Promoted:
     def as_champion(self) -> dict[str, Any] | None:
         """What a report says of the champion; None where this is not it."""
         return {**self.registered(), **self.scores.to_json()} if self.alias else None
-
-
-def best_trial(trials: Iterable[TrialHistory], direction: str) -> TrialHistory | None:
-    """The complete trial with the best value; of equal ones, the first."""
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-    sign = 1 if direction == "minimize" else -1
-    return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
 
 
 def choose(candidate: Scores, champion: Scores | None, policy: Promotion) -> Decision:
@@ -149,13 +143,13 @@ class Judge:
         """The judge's answer."""
         self._answers.append(message)
 
-    def on_lost(self, worker: int, reason: str) -> None:
+    def on_lost(self, worker: int, loss: Loss) -> None:
         """The judge died, and another is on its way: it is asked again, but not a third time over one candidate."""
         self._idle = False
         self._losses += self._asked
         self._asked = False
         if self._losses > 1:
-            self._answers.append(Judged(error=f"The process that judges the candidate was lost: {reason}."))
+            self._answers.append(Judged(error=f"The process that judges the candidate was lost: {loss.reason}."))
 
 
 class Promoter:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pipelines.progress import brief
-from pipelines.records import TrialState
-from pipelines.sweep import all_tried
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,20 +25,13 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
         "trials",
         f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed, in {summary.seconds:.0f} s",
     )
-    if summary.combinations is not None:
-        table.add_row("ended", all_tried(summary.combinations))
+    table.add_row("ended", _sentence(summary.ending.text))
     if best is not None and best.value is not None:
         table.add_row(
             "best",
             f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch} (from 0)",
         )
         table.add_row("", brief(best.params))
-    if summary.too_many_failures:
-        failed = [trial for trial in summary.history.trials if trial.state is TrialState.FAILED]
-        table.add_row(
-            "stopped",
-            f"too many trials failed (budget.failed_trials); the last, trial {failed[-1].number}: {failed[-1].reason}",
-        )
     if summary.promoted is not None:
         word = "champion" if summary.promoted.decision.promoted else "champion kept"
         table.add_row(word, summary.promoted.sentence())
@@ -66,3 +57,7 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     elif summary.promoted is not None:
         name = summary.promoted.version.name
         console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -6,31 +6,33 @@ asks.
 
 from __future__ import annotations
 
-import signal
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
-from pipelines.config import SweepConfig, TrainingConfig
-from pipelines.datasets.prepared import PreparedData
+from pipelines.budgets import DISK, INTERRUPTED, Ending, Meter
+from pipelines.config import SweepConfig
 from pipelines.errors import HomeError
-from pipelines.executors.base import Executor
-from pipelines.history import RunHistory
+from pipelines.executors.base import Executor, Loss, LossKind
+from pipelines.failures import Remedy, Setbacks
+from pipelines.history import RunHistory, device_seconds
 from pipelines.home import StudyFolder
-from pipelines.pictures import loss_curve
-from pipelines.records import Ended, EpochEnded, Event, Stop, TrialResult, TrialSpec, TrialState, Verdict
-from pipelines.search_space import NOT_VARIED, SearchSpace, overlay
+from pipelines.keeping import Keeper
+from pipelines.painting import Painter
+from pipelines.records import Ended, EpochEnded, Event, Failure, Stop, TrialResult, TrialSpec, Verdict
+from pipelines.signals import on_interrupt
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
-from pipelines.trial import PICTURE, Curves, TrialLife, flat_params, keep_picture, telling_params
+from pipelines.trial import PICTURE, TrialLife, Wanted
+from pipelines.trial_configs import TrialConfigs
+
+_ASLEEP_S = 10.0
+"""A controller that comes by more seldom than this was itself stopped in between, by Ctrl-Z perhaps."""
 
 
 class Watcher(Protocol):
@@ -48,30 +50,45 @@ class Watcher(Protocol):
     def ended(self, result: TrialResult, counts: Counts) -> None:
         """A trial is over."""
 
-    def lost(self, worker: int, reason: str, trial: int | None, again: bool) -> None:
-        """A worker died, with or without a trial that will be tried again."""
+    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
+        """A worker died, or a trial met with trouble of another kind; what becomes of the trial, if there was one."""
+
+    def ending(self, ending: Ending) -> None:
+        """Running trials are to stop after the epoch they are at."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sweep came to its end.
-
-    Attributes:
-        combinations: How many there are, where each of them was tried; None where the sweep did not come to that.
-    """
+    """How a sweep came to its end."""
 
     counts: Counts
-    interrupted: bool
-    too_many_failures: bool
-    combinations: int | None = None
+    ending: Ending
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped it."""
+        return self.ending.by == INTERRUPTED
 
 
 @dataclass
-class _Busy:
-    """What a worker is at."""
+class _Trial:
+    """A trial under way: its life, what Optuna knows of it, and what befell it."""
 
     life: TrialLife
     asked: AskedTrial
+    setbacks: Setbacks
+    begun: float = 0.0  # of this attempt
+    sign: float = 0.0  # of life, the last one
+    alone: bool = False
+    trouble: str = ""
+
+
+@dataclass
+class _Queue:
+    """Trials that are to be tried again, and those that an earlier controller left."""
+
+    again: deque[_Trial] = field(default_factory=deque)
+    unfinished: deque[tuple[int, int]] = field(default_factory=deque)
 
 
 class Sweep:
@@ -82,35 +99,38 @@ class Sweep:
         config: SweepConfig,
         *,
         study: Study,
-        data: PreparedData,
+        data: Path,
         executor: Executor,
         journal: Journal,
         folder: StudyFolder,
         uid: str,
         tags: Mapping[str, str],
         earlier: Mapping[str, RunHistory],
+        meter: Meter,
         watcher: Watcher,
         on_last_trials: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes everything that a sweep needs, opened.
 
         Args:
             config: The recipe.
             study: Decides what to try and when to stop it.
-            data: What trials train on.
+            data: Folder with what trials train on.
             executor: Where they train.
             journal: The record.
             folder: Where files go.
             uid: Of the parent run; runs of trials are called after it.
             tags: What every run of the sweep is tagged with.
             earlier: Runs that the journal holds already, by uid.
+            meter: Measures it against its budget.
             watcher: Follows along.
             on_last_trials: Called when a worker is idle because no trial is left to hand out: a core is free now.
+            clock: Seconds that only go forward.
         """
         self._config = config
-        self._space = SearchSpace(config.search_space)
-        self._base = config.training()
-        self._written = config.model_dump(mode="json", exclude_unset=True, include=set(TrainingConfig.model_fields))
+        self._configs = TrialConfigs(config)
+        self._wanted = Wanted(tuple(each.metric for each in config.objectives), config.violations)
         self._study = study
         self._data = data
         self._executor = executor
@@ -119,182 +139,247 @@ class Sweep:
         self._uid = uid
         self._tags = tags
         self._earlier = earlier
+        self._meter = meter
         self._watcher = watcher
         self._on_last_trials = on_last_trials
-        self._busy: dict[int, _Busy] = {}
+        self._clock = clock
+        self._keeper = Keeper(config.checkpoints, config.objective, journal)
+        self._keeper.take_up(earlier.values(), folder.root)
+        self._workers = 1
+        self._busy: dict[int, _Trial] = {}
         self._idle: list[int] = []
-        self._again: deque[tuple[TrialLife, AskedTrial, str]] = deque()
-        self._unfinished = deque(study.unfinished())
-        self._pictures: list[tuple[Run, Path, Future[bytes]]] = []
-        self._counts = study.counts()
-        self._failed_before = self._counts.failed
-        self._interrupts = 0
+        self._queue = _Queue(unfinished=deque(study.unfinished()))
+        self._stopping: Ending | None = None  # what stops running trials, too
+        self._told: set[int] = set()
+        self._looked = clock()
 
     def run(self, workers: int) -> Outcome:
         """Runs until the budget is used or everything is tried, too many trials have failed, or somebody interrupts."""
+        self._workers = workers
         wanted = min(self._config.budget.trials, self._study.combinations or self._config.budget.trials)
-        self._watcher.began(workers, wanted, self._counts)
-        with ThreadPoolExecutor(1, "pictures") as painter, _on_interrupt(self._interrupted):
-            self._painter = painter
+        self._watcher.began(workers, wanted, self._meter.counts)
+        with Painter(self._config.study) as self._painter, on_interrupt(self._interrupted):
             self._draw_missing_pictures()
             try:
-                while not self._interrupts and (self._busy or self._again or self._wants_more()):
+                while self._busy or (self._stopping is None and (self._queue.again or self._wants_more())):
                     self._executor.wait(0.2)
+                    self._look_for_hung()
+                    self._look_for_end()
                     self._hand_out()
-                    self._keep_pictures()
+                    self._painter.keep()
             finally:
                 self._interrupt_trials()
-        self._keep_pictures()
-        counts = self._study.counts()
-        all_tried = self._study.left() == 0 and not counts.running
-        return Outcome(
-            counts,
-            bool(self._interrupts),
-            self._has_failed_too_often(),
-            self._study.combinations if all_tried else None,
-        )
+        self._painter.keep()
+        ending = self._stopping or self._meter.ending(all_tried=self._study.left() == 0)
+        assert ending is not None, "it went on until something ended it"
+        return Outcome(self._study.counts(), ending)
 
     # what the executor calls
 
     def on_idle(self, worker: int) -> None:
         """The worker can have a trial."""
+        if worker in self._busy:  # whatever its code did, a trial must not wait for ever for a word
+            self.on_lost(worker, Loss("it stopped working on its trial and did not say why"))
         if worker not in self._idle:
             self._idle.append(worker)
 
     def on_message(self, worker: int, message: Event) -> Stop | None:
         """A trial's event; the answer stops its training."""
-        busy = self._busy.get(worker)
-        if busy is None or busy.life.spec.number != message.trial:
-            return Stop(message.trial, message.attempt)
-        verdict = busy.life.on_event(message)
+        trial = self._busy.get(worker)
+        if trial is None or (trial.life.spec.number, trial.life.spec.attempt) != (message.trial, message.attempt):
+            return Stop(message.trial, message.attempt)  # of an attempt that was given up: it changes nothing any more
+        trial.sign = self._clock()
+        verdict = trial.life.on_event(message)
         if isinstance(message, EpochEnded):
             self._watcher.epoch(worker, message)
-        if isinstance(message, Ended) and message.attempt == busy.life.spec.attempt:
-            del self._busy[worker]
-            self._conclude(busy.life, busy.life.close(message))
-        return Stop(message.trial, message.attempt) if verdict is Verdict.STOP else None
+        if isinstance(message, Ended):
+            self._free(worker)
+            self._on_ended(worker, trial, message)
+            return None
+        if verdict is Verdict.STOP:
+            return Stop(message.trial, message.attempt)
+        return Stop(message.trial, message.attempt, pause=True) if self._stopping else None
 
-    def on_lost(self, worker: int, reason: str) -> None:
-        """The worker died: its trial is tried again, unless that was done often enough."""
+    def on_lost(self, worker: int, loss: Loss) -> None:
+        """The worker is gone: its trial goes on elsewhere, unless that was tried often enough."""
         if worker in self._idle:
             self._idle.remove(worker)
-        busy = self._busy.pop(worker, None)
-        again = busy is not None and busy.life.losses < self._config.execution.retries
-        self._watcher.lost(worker, reason, busy.life.spec.number if busy else None, again)
-        if busy is None:
+        trial = self._free(worker)
+        if trial is None:
+            self._watcher.trouble(worker, f"worker {worker} was lost: {loss.reason}", None, None)
             return
-        if again:
-            self._again.append((busy.life, busy.asked, reason))
-        else:
-            self._conclude(busy.life, busy.life.give_up(f"worker lost: {reason}"))
+        trial.life.took(self._clock() - trial.begun)
+        kinds = {LossKind.MEMORY: Failure.MEMORY, LossKind.ENDED: Failure.HUNG}
+        self._on_trouble(worker, trial, kinds.get(loss.kind, Failure.LOST), loss.reason)
 
     # handing out
 
     def _wants_more(self) -> bool:
-        counted = self._counts.complete + self._counts.pruned
-        return (
-            counted + len(self._busy) + len(self._again) < self._config.budget.trials
-            and not self._has_failed_too_often()
-            and (bool(self._unfinished) or self._study.left() != 0)
-        )
-
-    def _has_failed_too_often(self) -> bool:
-        # failures of an earlier start do not count: what caused them may be mended
-        return self._counts.failed - self._failed_before > self._config.budget.failed_trials
+        under_way = len(self._busy) + len(self._queue.again)
+        return self._meter.wants(under_way) and (bool(self._queue.unfinished) or self._study.left() != 0)
 
     def _hand_out(self) -> None:
-        while self._idle and not self._interrupts:
-            if self._again:
-                life, asked, reason = self._again.popleft()
-                life.retry(self._spec(asked.number, life.spec.attempt + 1, life.spec.config), reason)
-                self._study.note_attempt(asked.number, life.spec.attempt)
-            elif self._wants_more():
-                taken = self._take_up() if self._unfinished else self._ask()
-                if taken is None:
-                    continue
-                life, asked = taken
-            else:
-                self._on_last_trials()
-                return
+        while self._idle and self._stopping is None and not any(trial.alone for trial in self._busy.values()):
+            trial = self._next_again()
+            if trial is None and self._queue.again:
+                return  # one that must be alone waits until all others are done
+            if trial is None:
+                if not self._wants_more():
+                    self._on_last_trials()
+                    return
+                trial = self._take_up() if self._queue.unfinished else self._begin(self._study.ask(), attempt=1)
+            if trial is None:
+                continue
             worker = self._idle.pop(0)
-            self._busy[worker] = _Busy(life, asked)
-            self._watcher.working(worker, life.spec, life.params)
-            self._executor.assign(worker, life.spec)
+            trial.begun = trial.sign = self._clock()
+            self._busy[worker] = trial
+            self._meter.assigned(worker)
+            self._watcher.working(worker, trial.life.spec, trial.life.params)
+            self._executor.assign(worker, trial.life.spec)
 
-    def _ask(self) -> tuple[TrialLife, AskedTrial] | None:
-        return self._begin(self._study.ask(), attempt=1)
+    def _next_again(self) -> _Trial | None:
+        """The next trial that is to be tried again and may begin now."""
+        again = self._queue.again
+        ready = next((trial for trial in again if not trial.alone), None)
+        if ready is None and again and not self._busy:
+            ready = again[0]
+        if ready is not None:
+            again.remove(ready)
+            life = ready.life
+            life.retry(self._spec(life.spec.number, life.spec.attempt + 1, life.spec.config), ready.trouble)
+            self._study.note_attempt(life.spec.number, life.spec.attempt)
+        return ready
 
-    def _take_up(self) -> tuple[TrialLife, AskedTrial] | None:
+    def _take_up(self) -> _Trial | None:
         """A trial that an earlier controller left unfinished."""
-        number, attempt = self._unfinished.popleft()
+        number, attempt = self._queue.unfinished.popleft()
         return self._begin(self._study.ask_again(number), attempt + 1)
 
-    def _begin(self, asked: AskedTrial, attempt: int) -> tuple[TrialLife, AskedTrial] | None:
+    def _begin(self, asked: AskedTrial, attempt: int) -> _Trial | None:
         """Makes a trial of what was sampled; None where that is no valid config, which fails the trial alone."""
-        changes = self._space.sample(asked.optuna_trial)
         number = asked.number
-        raw = overlay({**self._base, "seed": self._base["seed"] + number}, changes)
         uid = f"{self._uid}-{number:05d}"
         earlier = self._earlier.get(uid)
-        try:
-            training = TrainingConfig.model_validate(raw)
-            config, problem = training.model_dump(mode="json"), None
-            params = telling_params(config, *map(_own, (training.said(), self._written, overlay({}, changes))))
-        except ValidationError as error:
-            config, problem = raw, f"not a valid training config: {error.errors()[0]['msg']}"
-            params = flat_params(raw)
+        made = self._configs.make(number, asked.optuna_trial)
         life = TrialLife(
-            self._spec(number, attempt, config),
+            self._spec(number, attempt, made.config),
             asked.params,
             Run(self._journal, uid),
             self._study,
             earlier.points() if earlier else None,
+            wanted=self._wanted,
+            seconds=device_seconds(earlier) if earlier else 0.0,
         )
-        life.begin(self._config.study, self._uid, self._tags, params)
-        if problem:
-            self._conclude(life, life.give_up(problem))
+        life.begin(self._config.study, self._uid, self._tags, made.params)
+        if made.problem:
+            self._conclude(life, life.give_up(Failure.INVALID, made.problem))
             return None
         self._study.note_attempt(number, attempt)
-        return life, asked
+        return _Trial(life, asked, Setbacks(self._config.execution.retries))
 
     def _spec(self, number: int, attempt: int, config: Mapping[str, Any]) -> TrialSpec:
-        objective = self._config.objective
-        folder = self._folder.trial(number, attempt)
+        objective, folder = self._config.objective, self._folder
         return TrialSpec(
-            number, attempt, config, str(self._data.folder), str(folder), objective.metric, objective.sense
+            number,
+            attempt,
+            config,
+            str(self._data),
+            str(folder.trial(number, attempt)),
+            objective.metric,
+            objective.sense,
+            str(folder.states(number)),
         )
 
     # taking in
 
+    def _free(self, worker: int) -> _Trial | None:
+        self._meter.freed(worker)
+        self._told.discard(worker)
+        return self._busy.pop(worker, None)
+
+    def _on_ended(self, worker: int, trial: _Trial, ended: Ended) -> None:
+        life = trial.life
+        if ended.paused:
+            life.interrupt(self._stopping.text if self._stopping else "the sweep stopped")
+        elif ended.failure is Failure.DISK:
+            self._stop(Ending(DISK, f"the disk is full: {ended.error}", at_once=True))
+            life.interrupt("the disk was full")
+        elif ended.failure is Failure.MEMORY:
+            self._on_trouble(worker, trial, Failure.MEMORY, str(ended.error), ended)
+        else:
+            failed = ended.error is not None
+            self._conclude(life, life.close(ended, self._executor.log_tail(worker) if failed else ""))
+
+    def _on_trouble(
+        self, worker: int, trial: _Trial, failure: Failure, reason: str, ended: Ended | None = None
+    ) -> None:
+        """Finds a remedy for a trial whose attempt came to nothing."""
+        life = trial.life
+        remedy = trial.setbacks.after(failure, epochs=life.epochs, neighbours=self._workers > 1)
+        text = f"trial {life.spec.number}: {reason}" if ended else f"worker {worker} was lost: {reason}"
+        self._watcher.trouble(worker, text, life.spec.number, remedy)
+        if remedy is not Remedy.FAIL:
+            trial.alone, trial.trouble = remedy is Remedy.ALONE, reason
+            self._queue.again.append(trial)
+            return
+        log = self._executor.log_tail(worker)
+        told = {Failure.LOST: f"worker lost: {reason}", Failure.MEMORY: f"out of memory: {reason}"}.get(failure, reason)
+        self._conclude(life, life.close(ended, log) if ended else life.give_up(failure, told, log))
+
     def _conclude(self, life: TrialLife, result: TrialResult) -> None:
-        self._study.tell(result.number, result.state, result.value)
-        counts = self._counts
-        match result.state:
-            case TrialState.COMPLETE:
-                self._counts = replace(counts, complete=counts.complete + 1)
-            case TrialState.PRUNED:
-                self._counts = replace(counts, pruned=counts.pruned + 1)
-            case _:
-                self._counts = replace(counts, failed=counts.failed + 1)
-        self._draw(result.number, life.spec.attempt, life.curves, result.epoch)
-        self._watcher.ended(result, self._counts)
+        number = result.number
+        self._study.tell(
+            number,
+            result.state,
+            result.values,
+            violations=result.violations,
+            infeasible=result.failure is Failure.MEMORY,
+        )
+        self._meter.ended(result, self._keeper.ended(result, life.run.uid))
+        self._folder.forget_states(number)
+        self._painter.draw(life.run, self._folder.trial(number, life.spec.attempt), number, life.curves, result.epoch)
+        self._watcher.ended(result, self._meter.counts)
+
+    # ending
+
+    def _look_for_hung(self) -> None:
+        """Ends workers whose trial makes no step; `on_lost` sees to the trial."""
+        limit, now = self._config.execution.hung_after_s, self._clock()
+        slept, self._looked = now - self._looked, now
+        for worker, trial in self._busy.items():
+            if slept > _ASLEEP_S:  # this very process was stopped, and heard nothing; so were the workers, perhaps
+                trial.sign += slept
+            if now - trial.sign > limit:
+                trial.sign = now  # once is enough
+                self._executor.end(worker, f"it made no step for {limit:g} s (execution.hung_after_s)")
+
+    def _look_for_end(self) -> None:
+        ending = self._meter.ending(all_tried=False)
+        if self._stopping is None and ending is not None and ending.at_once:
+            self._stop(ending)
+        if self._stopping is not None:
+            for worker, trial in self._busy.items():
+                if worker not in self._told:
+                    self._told.add(worker)
+                    self._executor.tell(worker, Stop(trial.life.spec.number, trial.life.spec.attempt, pause=True))
+
+    def _stop(self, ending: Ending) -> None:
+        if self._stopping is None:
+            self._stopping = ending
+            if self._busy:
+                self._watcher.ending(ending)
+
+    def _interrupted(self) -> None:
+        self._stop(Ending(INTERRUPTED, "the sweep was interrupted", at_once=True))
 
     def _interrupt_trials(self) -> None:
         """Closes the runs of trials that are not at their end, whatever stopped the sweep."""
-        lives = [busy.life for busy in self._busy.values()] + [life for life, _, _ in self._again]
+        why = self._stopping.text if self._stopping else "the sweep broke off"
         with suppress(HomeError):  # a full disk may be what stopped it
-            for life in lives:
-                life.interrupt()
+            for trial in (*self._busy.values(), *self._queue.again):
+                trial.life.interrupt(why)
 
     # pictures
-
-    def _draw(self, number: int, attempt: int, curves: Curves, best_epoch: int | None) -> None:
-        """Has a trial's curves drawn in the background."""
-        if curves:
-            title = f"{self._config.study} trial {number}"
-            picture = self._painter.submit(loss_curve, curves, title=title, best_epoch=best_epoch)
-            run = Run(self._journal, f"{self._uid}-{number:05d}")
-            self._pictures.append((run, self._folder.trial(number, attempt), picture))
 
     def _draw_missing_pictures(self) -> None:
         """Draws what an earlier controller did not come to: it died between a trial's end and its picture."""
@@ -302,43 +387,5 @@ class Sweep:
             drawn = any(path.endswith(PICTURE) for path in run.files)
             if run.number is not None and run.status != "RUNNING" and not drawn:
                 trial = run.as_trial(self._config.objective.metric, None)
-                self._draw(run.number, trial.attempt, run.points(), trial.best_epoch)
-
-    def _keep_pictures(self) -> None:
-        """Adds the pictures that are drawn to their runs; the controller never waits for one while trials run."""
-        for item in [item for item in self._pictures if item[2].done()]:
-            self._pictures.remove(item)
-            run, folder, picture = item
-            if picture.exception() is None:  # a picture that cannot be drawn must not cost its trial
-                keep_picture(run, folder, picture.result())
-
-    def _interrupted(self) -> None:
-        self._interrupts += 1
-
-
-def _own(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial may have to itself; what all trials of a sweep share is said once, on their parent run."""
-    own = {key: value for key, value in said.items() if key not in NOT_VARIED}
-    return own | {"dataset": {"name": ""}}  # people look for its name on every run
-
-
-def all_tried(combinations: int) -> str:
-    """Why a sweep may end before its budget is used."""
-    return "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"
-
-
-@contextmanager
-def _on_interrupt(note: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) asks the sweep to stop in good order; a second one is as rude as ever."""
-
-    def first(_number: int, _frame: FrameType | None) -> None:
-        note()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    before = {each: signal.signal(each, first) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+                folder = self._folder.trial(run.number, trial.attempt)
+                self._painter.draw(Run(self._journal, run.uid), folder, run.number, run.points(), trial.best_epoch)

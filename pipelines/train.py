@@ -16,12 +16,14 @@ from pipelines import devices
 from pipelines.config import Execution, Objective, SweepConfig, TrainingConfig
 from pipelines.datasets.prepared import prepare
 from pipelines.errors import ConfigError, Mistake
+from pipelines.executors.base import Loss, LossKind
 from pipelines.executors.processes import ProcessesExecutor
 from pipelines.home import Home
 from pipelines.launch import user_data_folder
+from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
 from pipelines.recipes import check_with_data
-from pipelines.records import Ended, EpochEnded, Event, TrialResult, TrialSpec
+from pipelines.records import Ended, EpochEnded, Event, Failure, TrialResult, TrialSpec
 from pipelines.stack import tracking_server
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import run_address
@@ -29,7 +31,7 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.tracking.runs import read_run
 from pipelines.tracking.sender import Sender
-from pipelines.trial import TrialLife, keep_picture, telling_params
+from pipelines.trial import TrialLife, keep_picture
 from pipelines.worker import TrialWorker, WorkerSettings, environment
 
 if TYPE_CHECKING:
@@ -162,6 +164,9 @@ def train(training: Training, console: Console) -> Trained:
 class _NeverStops:
     """The judge of a training that competes with nobody."""
 
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Nobody compares it."""
+
     def should_stop(self, number: int, epoch: int, value: float) -> bool:
         """Never."""
         return False
@@ -205,7 +210,10 @@ class _Follower:
         if isinstance(message, Ended):
             self._results.append(self._life.close(message))
 
-    def on_lost(self, worker: int, reason: str) -> None:
+    def on_lost(self, worker: int, loss: Loss) -> None:
         """Fails the training: there is nobody who would want it tried again unasked."""
         if self._begun:
-            self._results.append(self._life.give_up(f"worker lost: {reason}"))
+            failure = Failure.MEMORY if loss.kind is LossKind.MEMORY else Failure.LOST
+            self._results.append(
+                self._life.give_up(failure, f"worker lost: {loss.reason}", self._executor.log_tail(worker))
+            )

@@ -19,7 +19,10 @@ from typing import Any
 import psutil
 
 from pipelines.errors import ExecutorError
-from pipelines.executors.base import Executor, Factory, Handler
+from pipelines.executors import memory
+from pipelines.executors.base import Executor, Factory, Handler, Loss, LossKind
+from pipelines.executors.logs import WorkerLog
+from pipelines.executors.pids import die_with_parent, note_pid
 
 _IDLE, _SAID = "idle", "said"  # from a worker
 _TASK, _ANSWER = "task", "answer"  # to a worker
@@ -27,20 +30,28 @@ _STARTS_IN_A_ROW = 3
 """Workers of one slot that may die before they were ever idle; then something is wrong with the worker itself."""
 
 
+_LOOK_S = 1.0
+"""How often the memory of working processes is looked at, where it has a cap."""
+
+
 @dataclass(frozen=True)
 class Recycling:
-    """When a worker is replaced by a fresh one, between two tasks."""
+    """When a worker is replaced by a fresh one: between two tasks, and above `cap_bytes` in the middle of one."""
 
     after_tasks: int = 200
     above_bytes: int = 4 << 30
+    cap_bytes: int | None = None
 
 
 @dataclass
 class _Process:
     process: SpawnProcess
     pipe: Connection
+    pid_file: Path
+    kills: int | None  # how often the system had ended processes for lack of memory when this one was started
     tasks: int = 0
     ready: bool = False
+    loss: Loss | None = None  # why we ended it, if we did
 
     def alive(self) -> bool:
         return self.process.is_alive()
@@ -78,7 +89,9 @@ class ProcessesExecutor(Executor):
         self._recycling = recycling or Recycling()
         self._context = multiprocessing.get_context("spawn")  # never fork: TensorFlow's threads would not survive it
         self._slots: list[_Slot] = []
+        self._worker_logs = [WorkerLog(logs / f"worker-{number}.log") for number in range(len(environments))]
         self._handler: Handler | None = None
+        self._looked = 0.0
         self._closed = False
 
     def start(self, handler: Handler) -> None:
@@ -91,6 +104,7 @@ class ProcessesExecutor(Executor):
         """Sends the task; should the worker have died this moment, `wait` says so."""
         slot = self._slots[worker]
         slot.current.tasks += 1
+        self._worker_logs[worker].mark()
         with contextlib.suppress(OSError):
             slot.current.pipe.send((_TASK, task))
 
@@ -107,6 +121,20 @@ class ProcessesExecutor(Executor):
             if id(process) not in seen:  # its pipe and its sentinel may both have something
                 seen.add(id(process))
                 self._listen(slot, process)
+        self._look_at_memory()
+
+    def tell(self, worker: int, answer: Any) -> None:
+        """Sends the answer; should the worker have died this moment, `wait` says so."""
+        with contextlib.suppress(OSError):
+            self._slots[worker].current.pipe.send((_ANSWER, answer))
+
+    def end(self, worker: int, reason: str) -> None:
+        """Kills the worker's process: one that does not get on may not listen to anything gentler."""
+        self._kill(self._slots[worker].current, Loss(reason, LossKind.ENDED))
+
+    def log_tail(self, worker: int) -> str:
+        """What the worker has printed since it was given its task: the last lines."""
+        return self._worker_logs[worker].tail()
 
     def close(self) -> None:
         """Ends all worker processes: gently, then for good after a second."""
@@ -122,18 +150,22 @@ class ProcessesExecutor(Executor):
             if entry.process.is_alive():
                 entry.process.kill()
                 entry.process.join()
+            entry.pid_file.unlink(missing_ok=True)
 
     def _spawn(self, number: int) -> _Process:
         ours, theirs = self._context.Pipe()
+        log = self._worker_logs[number]
+        log.keep_small()
+        kills = memory.kills()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._factory, dict(self._environments[number]), str(self._logs / f"worker-{number}.log")),
+            args=(theirs, self._factory, dict(self._environments[number]), str(log.path), os.getpid()),
             name=f"regatta-worker-{number}",
             daemon=True,
         )
         process.start()
         theirs.close()  # or the pipe would stay open after the worker's death
-        return _Process(process, ours)
+        return _Process(process, ours, note_pid(self._logs, number, process.pid), kills)
 
     def _listen(self, slot: _Slot, entry: _Process) -> None:
         """Handles all that one process has said, and then its death if it died."""
@@ -169,37 +201,50 @@ class ProcessesExecutor(Executor):
         handler.on_idle(slot.number)
 
     def _is_due(self, entry: _Process) -> bool:
-        if entry.tasks >= self._recycling.after_tasks:
-            return True
-        try:
-            return bool(psutil.Process(entry.process.pid).memory_info().rss > self._recycling.above_bytes)
-        except psutil.Error:
-            return False  # it has just died, which `wait` sees by itself
+        return entry.tasks >= self._recycling.after_tasks or _resident(entry) > self._recycling.above_bytes
+
+    def _look_at_memory(self) -> None:
+        """Ends processes that have grown beyond what they may use, before the system picks one by its own rules."""
+        cap, now = self._recycling.cap_bytes, time.monotonic()
+        if cap is None or now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        for slot in self._slots:
+            used = _resident(slot.current)
+            if used > cap and slot.current.loss is None:
+                text = f"it used {used >> 20} MiB of memory, and may use {cap >> 20} (execution.memory_cap_mb)"
+                self._kill(slot.current, Loss(text, LossKind.MEMORY))
+
+    def _kill(self, entry: _Process, loss: Loss) -> None:
+        entry.loss = loss
+        entry.process.kill()
 
     def _died(self, slot: _Slot, entry: _Process) -> None:
         handler = self._handler
         assert handler is not None
         entry.pipe.close()
+        entry.pid_file.unlink(missing_ok=True)
         if entry is slot.successor:
             slot.successor = None
             return
-        reason = _cause(entry.process.exitcode)
+        loss = entry.loss or _loss(entry)
         if not entry.ready:
             slot.failed_starts += 1
             if slot.failed_starts >= _STARTS_IN_A_ROW:
-                log = self._logs / f"worker-{slot.number}.log"
+                log = self._worker_logs[slot.number]
                 raise ExecutorError(
-                    f"Worker {slot.number} died {slot.failed_starts} times before it was ready ({reason}). The end of "
-                    f"{log}:\n{_tail(log)}"
+                    f"Worker {slot.number} died {slot.failed_starts} times before it was ready ({loss.reason}). The "
+                    f"end of {log.path}:\n{log.tail(12) or '(nothing was printed)'}"
                 )
         slot.current, slot.successor = slot.successor or self._spawn(slot.number), None
-        handler.on_lost(slot.number, reason)
+        handler.on_lost(slot.number, loss)
         if slot.current.ready:
             handler.on_idle(slot.number)
 
 
-def _serve(pipe: Connection, factory: Factory, environment: dict[str, str], log: str) -> None:
+def _serve(pipe: Connection, factory: Factory, environment: dict[str, str], log: str, controller: int) -> None:
     """What a worker process does: makes its worker, then serves tasks until the controller is gone."""
+    die_with_parent(controller)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the controller decides what it means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -237,21 +282,26 @@ def _retire(entry: _Process) -> None:
     if entry.process.is_alive():
         entry.process.kill()
         entry.process.join()
+    entry.pid_file.unlink(missing_ok=True)
 
 
-def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        try:
-            name = signal.Signals(-exit_code).name
-        except ValueError:
-            name = f"signal {-exit_code}"
-        hint = ", perhaps for lack of memory" if -exit_code == signal.SIGKILL else ""
-        return f"its process was ended by {name}{hint}"
-    return f"its process exited with code {exit_code}"
-
-
-def _tail(path: Path, lines: int = 12) -> str:
+def _resident(entry: _Process) -> int:
+    """Bytes of memory that a process fills; 0 where it has just died, which `wait` sees by itself."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return "(no log)"
+        return int(psutil.Process(entry.process.pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _loss(entry: _Process) -> Loss:
+    """What a process that we did not end has died of."""
+    code = entry.process.exitcode
+    if code is None or code >= 0:
+        return Loss(f"its process exited with code {code}")
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code == signal.SIGKILL and memory.killed_since(entry.kills):
+        return Loss("its process was ended by the system for lack of memory (SIGKILL)", LossKind.MEMORY)
+    return Loss(f"its process was ended by {name}")

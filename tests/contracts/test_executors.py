@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from pipelines.errors import ExecutorError
-from pipelines.executors.base import Executor
+from pipelines.executors import memory, pids
+from pipelines.executors.base import Executor, Loss, LossKind
 from pipelines.executors.inline import InlineExecutor
 from pipelines.executors.processes import ProcessesExecutor, Recycling
 from tests.contracts.workers import make_nothing, make_steps
@@ -39,8 +40,11 @@ class Recorder:
         self.before_answer(message)
         return self.answers.get(message)
 
-    def on_lost(self, worker: int, reason: str) -> None:
-        self.news.append(("lost", worker, reason))
+    def on_lost(self, worker: int, loss: Loss) -> None:
+        self.news.append(("lost", worker, loss))
+
+    def losses(self) -> list[Loss]:
+        return [loss for kind, _, loss in self.news if kind == "lost"]
 
     def said(self) -> list[Any]:
         return [message for kind, _, message in self.news if kind == "said"]
@@ -103,6 +107,20 @@ class ExecutorContract(ABC):
         run(executor, handler, ("say until answered", "epoch"))
 
         assert handler.said()[-1] == ("answer", "stop")
+
+    def test_an_answer_that_nothing_asked_for_is_found_at_the_next_word(
+        self, started: tuple[Executor, Recorder]
+    ) -> None:
+        executor, handler = started
+
+        def tells(message: Any) -> None:
+            if message == ("epoch", 1):
+                executor.tell(0, "pause")
+
+        handler.before_answer = tells
+        run(executor, handler, ("say until answered", "epoch"))
+
+        assert handler.said()[-1] == ("answer", "pause")
 
     def test_a_late_answer_is_not_taken_for_a_task(self, started: tuple[Executor, Recorder]) -> None:
         executor, handler = started
@@ -210,7 +228,7 @@ def test_a_killed_busy_worker_is_reported_with_its_signal_and_replaced_under_its
     run(executor, handler, ("pid", None))
 
     assert next(news for news in handler.news if news[0] == "lost")[1] == 0
-    assert "SIGKILL" in next(reason for kind, _, reason in handler.news if kind == "lost")
+    assert handler.losses() == [Loss("its process was ended by SIGKILL")]
     assert handler.pids()[0] != handler.pids()[1]
 
 
@@ -234,8 +252,9 @@ def test_a_worker_that_raises_is_lost_with_its_exit_code_and_its_log_says_why(ma
     executor.assign(0, task(("raise", "out of ideas")))
     pump(executor, lambda: handler.count("lost") == 1)
 
-    assert "exited with code 1" in next(reason for kind, _, reason in handler.news if kind == "lost")
+    assert handler.losses() == [Loss("its process exited with code 1")]
     assert "RuntimeError: out of ideas" in (tmp_path / "logs" / "worker-0.log").read_text()
+    assert executor.log_tail(0).endswith("RuntimeError: out of ideas")
 
 
 def test_a_worker_that_never_gets_ready_ends_in_one_error_with_the_end_of_its_log(make: Make) -> None:
@@ -281,6 +300,101 @@ def test_a_worker_that_has_grown_is_replaced(make: Make) -> None:
         run(executor, handler, ("pid", None))
 
     assert handler.count("lost") == 0
+
+
+def test_a_worker_that_does_not_get_on_is_ended_with_the_reason_and_replaced(make: Make, tmp_path: Path) -> None:
+    executor, handler = make()
+    pump(executor, lambda: handler.count("idle") == 1)
+    executor.assign(0, task(("pid", None), ("wait for", tmp_path / "never")))
+    pump(executor, lambda: bool(handler.pids()))
+    psutil.Process(handler.pids()[0]).suspend()  # it would not hear anything gentler than SIGKILL
+
+    executor.end(0, "it hangs")
+    pump(executor, lambda: handler.count("idle") == 2)
+
+    assert handler.losses() == [Loss("it hangs", LossKind.ENDED)]
+
+
+def test_a_worker_that_grows_beyond_its_cap_is_ended_in_the_middle_of_its_task(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.executors.processes._LOOK_S", 0.0)
+    executor, handler = make(recycling=Recycling(cap_bytes=400 << 20))
+    pump(executor, lambda: handler.count("idle") == 1)
+
+    executor.assign(0, task(("fill MiB", 500), ("wait for", tmp_path / "never")))
+    pump(executor, lambda: handler.count("idle") == 2)
+
+    (loss,) = handler.losses()
+    assert loss.kind is LossKind.MEMORY
+    assert "may use 400 (execution.memory_cap_mb)" in loss.reason
+
+
+def test_a_kill_while_the_system_ends_processes_for_lack_of_memory_is_for_lack_of_memory(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = tmp_path / "memory.events"
+    counter.write_text("low 0\nhigh 0\noom 0\noom_kill 3\n")
+    monkeypatch.setattr(memory, "_COUNTERS", (tmp_path / "absent", counter))
+    executor, handler = make()
+    pump(executor, lambda: handler.count("idle") == 1)
+
+    executor.assign(0, task(("say", "about to die"), ("kill yourself", None)))
+    handler.before_answer = lambda message: counter.write_text("oom_kill 4\n") and None
+    pump(executor, lambda: handler.count("lost") == 1)
+
+    assert handler.losses()[0].kind is LossKind.MEMORY
+
+
+def test_the_end_of_a_log_is_of_the_task_and_of_no_earlier_one(make: Make) -> None:
+    executor, handler = make()
+    pump(executor, lambda: handler.count("idle") == 1)
+
+    run(executor, handler, ("print", "of the first"))
+    run(executor, handler, ("print", "of the second"))
+
+    assert executor.log_tail(0) == "of the second"
+
+
+def test_a_log_that_has_grown_large_is_put_aside_for_the_next_process(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.executors.logs._MOST_BYTES", 5)
+    executor, handler = make()
+    pump(executor, lambda: handler.count("idle") == 1)
+    run(executor, handler, ("print", "more than five bytes"))
+
+    executor.assign(0, task(("kill yourself", None)))
+    pump(executor, lambda: handler.count("idle") == 3)
+    run(executor, handler, ("print", "anew"))
+
+    assert (tmp_path / "logs" / "worker-0.log").read_text() == "anew\n"
+    assert (tmp_path / "logs" / "worker-0.log.1").read_text() == "more than five bytes\n"
+
+
+def test_a_worker_that_outlives_its_controller_is_found_and_ended(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
+        pids.note_pid(tmp_path, 0, worker.pid)
+        stranger = tmp_path / "worker-7-1.pid"  # a number that the system has given to another process since
+        stranger.write_text('{"pid": 1, "create_time": 12.0}')
+
+        found = [process and process.pid for process in pids.left_over(tmp_path).values()]
+        ended = pids.end_left_over(tmp_path)
+
+        assert found == [worker.pid, None]
+        assert ended == 1
+        assert not psutil.pid_exists(worker.pid)
+    assert pids.left_over(tmp_path) == {}
+
+
+def test_no_note_of_a_worker_stays_when_all_is_closed(make: Make, tmp_path: Path) -> None:
+    executor, handler = make(workers=2)
+    pump(executor, lambda: handler.count("idle") == 2)
+    assert len(list((tmp_path / "logs").glob("*.pid"))) == 2
+
+    executor.close()
+
+    assert list((tmp_path / "logs").glob("*.pid")) == []
 
 
 def test_closing_ends_every_process_busy_or_not_and_no_news_come_after_it(make: Make, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.executors.base import Executor, Handler
+from pipelines.executors.base import Executor, Handler, Loss, LossKind
 from pipelines.inputs import InputFacts
 from pipelines.records import CheckpointWritten, Ended, EpochEnded, Event, Started, Stop, TrialSpec
 
@@ -60,9 +60,15 @@ class Lost:
     """Instead of a word: the worker dies."""
 
     reason: str = "its process was ended by SIGKILL"
+    kind: LossKind = LossKind.DIED
 
 
-Word = Event | Lost
+@dataclass(frozen=True)
+class Silence:
+    """Instead of a word: nothing, until the executor is told to end the worker."""
+
+
+Word = Event | Lost | Silence
 Talk = Generator[Word, Any, None]
 """What a worker says about one attempt; what `yield` gives back is the controller's answer."""
 Script = Callable[[TrialSpec], Talk]
@@ -90,9 +96,9 @@ def checkpoint(spec: TrialSpec, number: int) -> CheckpointWritten:
     return CheckpointWritten(spec.number, spec.attempt, number, "best", str(path), digest)
 
 
-def ended(spec: TrialSpec, *, pruned: bool = False, error: str | None = None) -> Ended:
+def ended(spec: TrialSpec, *, pruned: bool = False, error: str | None = None, **more: Any) -> Ended:
     trace = None if error is None else f"Traceback (most recent call last):\n{error}\n"
-    return Ended(spec.number, spec.attempt, BEGUN_MS + 99, pruned, error, trace, 1.5)
+    return Ended(spec.number, spec.attempt, BEGUN_MS + 99, pruned, error, trace, 1.5, **more)
 
 
 def val_losses(spec: TrialSpec) -> list[float]:
@@ -105,13 +111,18 @@ def trains(spec: TrialSpec, losses: Sequence[float] | None = None) -> Talk:
     """A training in good order, which ends early where the controller says so."""
     yield started(spec)
     told, best, best_epoch = False, math.inf, None
-    for number, value in enumerate(val_losses(spec) if losses is None else losses):
+    values = val_losses(spec) if losses is None else losses
+    for number, value in enumerate(values):
         if value < best:
             best, best_epoch = value, number
         answer = yield epoch(spec, number, value)
         if isinstance(answer, Stop) and (answer.trial, answer.attempt) == (spec.number, spec.attempt):
-            told = True
-            break
+            if answer.pause and number + 1 < len(values):
+                yield ended(spec, paused=True)
+                return
+            told = not answer.pause
+            if told:
+                break
     if best_epoch is not None:
         yield checkpoint(spec, best_epoch)
     yield ended(spec, pruned=told)
@@ -147,6 +158,8 @@ class ScriptedExecutor(Executor):
         self._fresh: list[int] = []
         self._talks: dict[int, Talk] = {}
         self._answers: dict[int, Any] = {}
+        self._silent: set[int] = set()
+        self._ended: dict[int, str] = {}
         self._handler: Handler | None = None
 
     def start(self, handler: Handler) -> None:
@@ -164,6 +177,11 @@ class ScriptedExecutor(Executor):
         for worker in fresh:
             self._handler.on_idle(worker)
         for worker, talk in list(self._talks.items()):
+            if worker in self._ended:
+                self._lose(worker, Loss(self._ended.pop(worker), LossKind.ENDED))
+                continue
+            if worker in self._silent:
+                continue
             try:
                 word = talk.send(self._answers[worker])
             except StopIteration:
@@ -171,11 +189,29 @@ class ScriptedExecutor(Executor):
                 self._handler.on_idle(worker)
                 continue
             if isinstance(word, Lost):
-                del self._talks[worker]
-                self._handler.on_lost(worker, word.reason)
-                self._fresh.append(worker)
+                self._lose(worker, Loss(word.reason, word.kind))
+            elif isinstance(word, Silence):
+                self._silent.add(worker)
             else:
-                self._answers[worker] = self._handler.on_message(worker, word)
+                self._answers[worker] = None
+                answer = self._handler.on_message(worker, word)
+                self._answers[worker] = answer or self._answers[worker]
+
+    def tell(self, worker: int, answer: Any) -> None:
+        self._answers[worker] = answer
+
+    def end(self, worker: int, reason: str) -> None:
+        self._ended[worker] = reason
+
+    def log_tail(self, worker: int) -> str:
+        return f"the last words of worker {worker}"
+
+    def _lose(self, worker: int, loss: Loss) -> None:
+        assert self._handler is not None
+        self._talks.pop(worker).close()
+        self._silent.discard(worker)
+        self._handler.on_lost(worker, loss)
+        self._fresh.append(worker)
 
     def close(self) -> None:
         self.closed = True
@@ -192,7 +228,7 @@ def as_worker(script: Script) -> Callable[[TrialSpec, Callable[[Event], Any]], N
                 word = talk.send(reply)
             except StopIteration:
                 return
-            assert not isinstance(word, Lost), "a worker in this process cannot die"
+            assert isinstance(word, Event), "a worker in this process cannot die"
             reply = answer(word)
 
     return work

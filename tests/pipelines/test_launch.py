@@ -19,7 +19,7 @@ from pipelines.history import RunHistory, read_runs
 from pipelines.home import Home
 from pipelines.package import Scores
 from pipelines.promote import Decision, Promoted
-from pipelines.records import TrialHistory, TrialSpec
+from pipelines.records import Stop, TrialHistory, TrialSpec
 from pipelines.study import Counts
 from pipelines.summary import show_summary
 from pipelines.tracking.base import Unavailable
@@ -32,6 +32,7 @@ from tests.pipelines.scripted import (
     Talk,
     by_trial,
     dies,
+    ended,
     epoch,
     prepared,
     raises,
@@ -66,7 +67,9 @@ class Site:
 
     def run(self, config: SweepConfig | None = None, **how: Any) -> Summary:
         console = Console(file=self.output, width=200)
-        return launch.run_sweep(config or recipe(3), console=console, **{"promote": False, **how})
+        return launch.run_sweep(
+            config or recipe(3), console=console, **{"command": "regatta sweep tiny.yaml", "promote": False, **how}
+        )
 
     def runs(self) -> dict[str, RunHistory]:
         return read_runs(read_all(self.home.study("tiny").journal))
@@ -80,7 +83,7 @@ def site(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(launch, "make_executor", site.make_executor)
     monkeypatch.setattr(launch, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
     monkeypatch.setattr(launch, "prepare", lambda spec, folder, cache, task: prepared(cache))
-    monkeypatch.setattr("pipelines.sweep.loss_curve", lambda curves, *, title, best_epoch: b"\x89PNG")
+    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: b"\x89PNG")
     return site
 
 
@@ -90,7 +93,9 @@ def test_the_json_summary_has_the_keys_that_others_rely_on(site: Site) -> None:
 
     assert set(told) == {
         "study", "experiment_id", "parent_run_id", "trials", "best", "registered", "seconds", "journal",
+        "ended",
     }  # fmt: skip
+    assert told["ended"] == {"by": "trials", "text": "all 3 trials are done"}
     assert set(told["trials"]) == {"complete", "pruned", "failed"}
     assert set(told["best"]) == {"trial", "run_id", "epoch", "value", "params"}
     assert set(told["journal"]) == {"written", "delivered"}
@@ -115,6 +120,9 @@ def test_a_finished_sweep_leaves_a_closed_parent_with_the_report_and_every_trial
     assert "Best: trial" in parent.tags["mlflow.note.content"]
     assert parent.tags["regatta.kind"] == "sweep"
     assert len(site.tracker.runs) == 4
+    assert {"lineage/recipe.yaml", "lineage/lineage.json"} <= set(parent.files)
+    assert parent.tags["regatta.ended_by"] == "trials"
+    assert parent.curve("seconds.trials")
     assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
     assert all(executor.closed for executor in site.executors)
     assert summary.report.is_file()
@@ -127,7 +135,7 @@ def test_a_study_that_is_done_says_so_and_starts_no_worker(site: Site) -> None:
 
     summary = site.run()
 
-    assert "All 3 trials of study 'tiny' are done already" in site.output.getvalue()
+    assert "Study 'tiny': all 3 trials are done already. More: --trials N. Anew: --fresh." in site.output.getvalue()
     assert site.executors[1].assigned == []
     assert summary.counts == Counts(complete=3)
     assert summary.best is not None
@@ -164,13 +172,17 @@ def test_an_interrupted_sweep_closes_everything_and_goes_on_where_it_stopped(sit
     def interrupted(spec: TrialSpec) -> Talk:
         yield started(spec)
         signal.raise_signal(signal.SIGINT)
-        yield epoch(spec, 0, 0.5)
+        answer = yield epoch(spec, 0, 0.5)
+        assert answer == Stop(spec.number, spec.attempt, pause=True)
+        yield ended(spec, paused=True)
 
     site.script = by_trial({1: interrupted})
     first = site.run(promote=True)
     assert first.interrupted
     assert first.promoted is None
     assert "RUNNING" not in {run.status for run in site.tracker.runs.values()}
+    assert "trials stop after the epoch they are at" in site.output.getvalue()
+    assert "Ctrl-C again stops at once" in site.output.getvalue()
     assert site.tracker.runs[first.parent_run_id or ""].status == "KILLED"
 
     site.script = trains
@@ -331,5 +343,32 @@ def test_progress_tells_each_trial_on_a_line_with_the_best_marked(site: Site) ->
 
     assert sum("COMPLETE" in line for line in lines) == 3
     assert any("FAILED" in line and "ValueError: no such layer" in line for line in lines)
-    assert any("was lost" in line and "trial 1 is tried again" in line for line in lines)
+    assert any("was lost" in line and "trial 1 goes on from its last epoch" in line for line in lines)
     assert sum("best so far" in line for line in lines) >= 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        ({"target": 100.0}, "a trial reached"),
+        ({"no_improvement_trials": 1}, "the last trial brought no new best"),
+        ({"wall_s": 1e-9}, "the 1e-09 s of wall time are used"),
+        ({"checkpoint_mb": 1e-6}, "the 1e-06 MiB of checkpoints are written"),
+    ],
+)
+def test_what_ended_a_sweep_is_said_and_said_again_where_nothing_is_left(
+    site: Site, budget: dict[str, Any], text: str
+) -> None:
+    config = recipe(50, budget={"trials": 50, **budget})
+
+    first = site.run(config)
+    site.output.truncate(0)
+    second = site.run(config)
+
+    (name,) = budget
+    assert first.ending.by == second.ending.by == name
+    assert first.counts.complete + first.counts.pruned < 50
+    assert text in first.ending.text
+    assert f"already. More: --set budget.{name}=…. Anew: --fresh." in site.output.getvalue()
+    assert f"ended {text[0].upper()}{text[1:]}" in shown(second)
+    assert site.executors[1].assigned == []

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.budgets import Ending, Meter, spent_before
 from pipelines.config import SweepConfig, TrainingConfig
-from pipelines.executors.base import Executor
+from pipelines.executors.base import Executor, Loss, LossKind
 from pipelines.executors.inline import InlineExecutor
-from pipelines.history import RunHistory, read_runs
+from pipelines.failures import Remedy
+from pipelines.history import RunHistory, read_runs, wall_seconds
 from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
-from pipelines.records import EpochEnded, Stop, TrialResult, TrialSpec, TrialState
+from pipelines.records import EpochEnded, Failure, Started, Stop, TrialResult, TrialSpec
 from pipelines.study import Counts, Study
-from pipelines.sweep import Outcome, Sweep, all_tried
+from pipelines.sweep import Outcome, Sweep
 from pipelines.tracking.entries import Logged, RunBegun
 from pipelines.tracking.journal import Journal, read_all
 from tests.pipelines.scripted import (
@@ -27,10 +31,13 @@ from tests.pipelines.scripted import (
     Lost,
     Script,
     ScriptedExecutor,
+    Silence,
     Talk,
     as_worker,
     by_trial,
+    checkpoint,
     dies,
+    ended,
     epoch,
     prepared,
     raises,
@@ -51,7 +58,9 @@ class Follower:
         self.wanted = 0
         self.counts: list[Counts] = []
         self.results: list[TrialResult] = []
-        self.losses: list[tuple[int | None, bool]] = []
+        self.losses: list[tuple[int | None, Remedy | None]] = []
+        self.texts: list[str] = []
+        self.endings: list[Ending] = []
         self.epochs = 0
 
     def began(self, workers: int, wanted: int, counts: Counts) -> None:
@@ -68,8 +77,12 @@ class Follower:
         self.results.append(result)
         self.counts.append(counts)
 
-    def lost(self, worker: int, reason: str, trial: int | None, again: bool) -> None:
-        self.losses.append((trial, again))
+    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
+        self.losses.append((trial, remedy))
+        self.texts.append(text)
+
+    def ending(self, ending: Ending) -> None:
+        self.endings.append(ending)
 
 
 class Site:
@@ -82,26 +95,39 @@ class Site:
         self.assigned: list[TrialSpec] = []
         self.last_trials = 0
 
-    def sweep(self, config: SweepConfig, script: Script = trains, workers: int = 1) -> Outcome:
+    def sweep(self, config: SweepConfig, script: Script = trains, workers: int = 1, **more: Any) -> Outcome:
         executor = ScriptedExecutor(script, workers)
         self.assigned = executor.assigned
-        return self.sweep_on(config, executor, workers)
+        return self.sweep_on(config, executor, workers, **more)
 
-    def sweep_on(self, config: SweepConfig, executor: Executor, workers: int) -> Outcome:
+    def sweep_on(
+        self, config: SweepConfig, executor: Executor, workers: int, clock: Callable[[], float] = time.monotonic
+    ) -> Outcome:
         self.follower = Follower()
+        entries = list(read_all(self.folder.journal))
+        earlier = read_runs(entries)
         with closing(Study(config, self.folder.storage)) as study, closing(Journal(self.folder.journal)) as journal:
             sweep = Sweep(
                 config,
                 study=study,
-                data=prepared(self.root),
+                data=prepared(self.root).folder,
                 executor=executor,
                 journal=journal,
                 folder=self.folder,
                 uid=UID,
                 tags={"regatta.study_uid": UID},
-                earlier=self.runs(),
+                earlier=earlier,
+                meter=Meter(
+                    config.budget,
+                    config.objective.sense,
+                    study.counts(),
+                    spent_before(earlier.values(), wall_seconds(entries, UID), config.objective.metric),
+                    combinations=study.combinations,
+                    clock=clock,
+                ),
                 watcher=self.follower,
                 on_last_trials=self._note_last_trials,
+                clock=clock,
             )
             executor.start(sweep)
             return sweep.run(workers)
@@ -128,8 +154,13 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A study's folder. Pictures are none: they cost more than all the rest of a scripted sweep."""
-    monkeypatch.setattr("pipelines.sweep.loss_curve", lambda curves, *, title, best_epoch: PICTURE)
+    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: PICTURE)
     return Site(tmp_path / "home")
+
+
+def over(outcome: Outcome) -> tuple[str, Counts]:
+    """What ended a sweep, and what it came to."""
+    return outcome.ending.by, outcome.counts
 
 
 def assert_each_epoch_once(site: Site) -> None:
@@ -158,7 +189,7 @@ def assert_exactly(site: Site, trials: int, **others: int) -> None:
 def test_a_budget_of_24_trials_makes_exactly_24(site: Site, workers: int) -> None:
     outcome = site.sweep(recipe(24), workers=workers)
 
-    assert outcome == Outcome(Counts(complete=24), interrupted=False, too_many_failures=False)
+    assert over(outcome) == ("trials", Counts(complete=24))
     assert [spec.number for spec in site.assigned] == list(range(24))
     assert_exactly(site, 24)
 
@@ -205,7 +236,7 @@ def test_every_trial_is_a_child_of_the_sweep_with_its_tags(site: Site) -> None:
 
 
 def test_every_trial_with_an_epoch_has_a_picture_of_its_curves(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.sweep.loss_curve", loss_curve)
+    monkeypatch.setattr("pipelines.painting.loss_curve", loss_curve)
     site.sweep(recipe(3), by_trial({1: raises}))
 
     drawn = {run.uid for run in site.runs().values() if any(path.endswith(".png") for path in run.files)}
@@ -219,7 +250,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_trial(site: Site, monkeypatch: 
     def no_font(*arguments: Any, **more: Any) -> bytes:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("pipelines.sweep.loss_curve", no_font)
+    monkeypatch.setattr("pipelines.painting.loss_curve", no_font)
 
     site.sweep(recipe(3))
 
@@ -230,30 +261,29 @@ def test_a_picture_that_cannot_be_drawn_costs_no_trial(site: Site, monkeypatch: 
 def test_a_trial_that_raises_fails_alone_and_is_replaced(site: Site, workers: int) -> None:
     outcome = site.sweep(recipe(10), by_trial({3: raises, 8: raises}), workers)
 
-    assert outcome == Outcome(Counts(complete=10, failed=2), interrupted=False, too_many_failures=False)
+    assert over(outcome) == ("trials", Counts(complete=10, failed=2))
     assert_exactly(site, 10, failed=2)
     assert site.runs()["uid-00003"].tags["regatta.reason"] == "ValueError: no such layer"
 
 
 @pytest.mark.parametrize(("allowed", "workers"), [(0, 1), (3, 1), (3, 2)])
 def test_more_failures_than_the_budget_allows_end_the_sweep(site: Site, allowed: int, workers: int) -> None:
-    config = recipe(24, budget={"trials": 24, "failed_trials": allowed})
+    config = recipe(24, budget={"trials": 24, "failed_trials": allowed, "same_failures": 50})
 
     outcome = site.sweep(config, raises, workers)
 
-    assert outcome.too_many_failures
-    assert not outcome.interrupted
+    assert outcome.ending.by == "failed_trials"
     assert allowed < outcome.counts.failed <= allowed + workers
     assert outcome.counts.complete == 0
 
 
 def test_failures_of_an_earlier_start_do_not_keep_a_mended_study_from_going_on(site: Site) -> None:
     config = recipe(4, budget={"trials": 4, "failed_trials": 1})
-    assert site.sweep(config, raises).too_many_failures
+    assert site.sweep(config, raises).ending.by == "failed_trials"
 
     again = site.sweep(config)
 
-    assert again == Outcome(Counts(complete=4, failed=2), interrupted=False, too_many_failures=False)
+    assert over(again) == ("trials", Counts(complete=4, failed=2))
 
 
 def test_as_many_failures_as_the_budget_allows_do_not_end_it(site: Site) -> None:
@@ -261,11 +291,13 @@ def test_as_many_failures_as_the_budget_allows_do_not_end_it(site: Site) -> None
 
     outcome = site.sweep(config, by_trial({0: raises, 1: raises}))
 
-    assert outcome == Outcome(Counts(complete=4, failed=2), interrupted=False, too_many_failures=False)
+    assert over(outcome) == ("trials", Counts(complete=4, failed=2))
 
 
 def test_a_config_that_is_not_valid_fails_its_trial_alone(site: Site) -> None:
-    config = recipe(5, search_space={"batch_size": [0, 8]}, budget={"trials": 5, "failed_trials": 50})
+    config = recipe(
+        5, search_space={"batch_size": [0, 8]}, budget={"trials": 5, "failed_trials": 50, "same_failures": 50}
+    )
 
     outcome = site.sweep(config)
 
@@ -283,7 +315,7 @@ def test_a_lost_workers_trial_is_tried_again_once_and_logs_each_epoch_once(site:
     assert outcome.counts == Counts(complete=4)
     assert [(spec.number, spec.attempt) for spec in site.assigned] == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
     assert site.assigned[1].config == site.assigned[2].config
-    assert site.follower.losses == [(1, True)]
+    assert site.follower.losses == [(1, Remedy.AGAIN)]
     assert site.runs()["uid-00001"].tags["regatta.attempt"] == "2"
     assert "SIGKILL" in site.runs()["uid-00001"].tags["regatta.lost.1"]
     assert_exactly(site, 4)
@@ -293,11 +325,11 @@ def test_a_lost_workers_trial_is_tried_again_once_and_logs_each_epoch_once(site:
 def test_a_trial_whose_workers_are_lost_too_often_is_given_up_and_replaced(site: Site, retries: int) -> None:
     config = recipe(3, execution={"executor": "inline", "retries": retries})
 
-    outcome = site.sweep(config, by_trial({0: dies}), workers=2)
+    outcome = site.sweep(config, by_trial({0: lambda spec: dies(spec, after=0)}), workers=2)
 
     assert outcome.counts == Counts(complete=3, failed=1)
     assert [spec.attempt for spec in site.assigned if spec.number == 0] == list(range(1, retries + 2))
-    assert site.follower.losses == [(0, True)] * retries + [(0, False)]
+    assert site.follower.losses == [(0, Remedy.AGAIN)] * retries + [(0, Remedy.FAIL)]
     assert site.runs()["uid-00000"].tags["regatta.reason"].startswith("worker lost: ")
     assert_exactly(site, 3, failed=1)
 
@@ -309,7 +341,7 @@ def test_an_idle_worker_that_is_lost_costs_no_trial_and_gets_none(site: Site) ->
         def wait(self, timeout_s: float) -> None:
             super().wait(timeout_s)
             if not self.assigned and self._handler is not None:
-                self._handler.on_lost(1, "its process was ended by SIGSEGV")
+                self._handler.on_lost(1, Loss("its process was ended by SIGSEGV"))
                 self._fresh.append(1)
 
     executor = Fragile(trains, 2)
@@ -317,7 +349,7 @@ def test_an_idle_worker_that_is_lost_costs_no_trial_and_gets_none(site: Site) ->
     outcome = site.sweep_on(recipe(4), executor, 2)
 
     assert outcome.counts == Counts(complete=4)
-    assert site.follower.losses == [(None, False)]
+    assert site.follower.losses == [(None, None)]
 
 
 def test_the_pruner_stops_the_trial_that_is_worse_and_no_other(site: Site) -> None:
@@ -371,15 +403,18 @@ def test_the_last_trials_are_announced_when_a_worker_has_nothing_left_to_do(site
 
 
 def interrupts(at_epoch: int, number: signal.Signals = signal.SIGINT) -> Script:
-    """A training during which somebody presses Ctrl-C, and which goes on as if nothing were."""
+    """A training during which somebody presses Ctrl-C, and which pauses when it is told to."""
 
     def talk(spec: TrialSpec) -> Talk:
         yield started(spec)
         for each, value in enumerate(val_losses(spec)):
             if each == at_epoch:
                 signal.raise_signal(number)
-            yield epoch(spec, each, value)
-        yield from ()
+            answer = yield epoch(spec, each, value)
+            if isinstance(answer, Stop):
+                assert answer == Stop(spec.number, spec.attempt, pause=True)
+                yield ended(spec, paused=True)
+                return
 
     return talk
 
@@ -395,12 +430,13 @@ def test_an_interrupted_sweep_closes_its_runs_and_the_next_one_makes_exactly_24(
     killed = [run for run in site.runs().values() if run.status == "KILLED"]
     assert "uid-00007" in {run.uid for run in killed}
     assert {run.status for run in site.runs().values()} == {"FINISHED", "KILLED"}
-    assert all("resumes with the same command" in run.tags["regatta.reason"] for run in killed)
+    assert [ending.by for ending in site.follower.endings] == ["interrupted"]
+    assert all("goes on with the same command" in run.tags["regatta.reason"] for run in killed)
     assert site.counts().running == len(killed)
 
     again = site.sweep(recipe(24), workers=workers)
 
-    assert again == Outcome(Counts(complete=24), interrupted=False, too_many_failures=False)
+    assert over(again) == ("trials", Counts(complete=24))
     assert_exactly(site, 24)
     taken_up = {spec.number: spec.attempt for spec in site.assigned[: len(killed)]}
     assert taken_up == {run.number: 2 for run in killed}
@@ -484,7 +520,7 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_makes_exactly_8(
                 left.append(site.copied_to(tmp_path / "left"))
             yield epoch(spec, number, value)
 
-    site.sweep(recipe(8), by_trial({4: last_words}), workers)
+    site.sweep(recipe(8), by_trial({(4, 1): last_words}), workers)
     after = left[0]
     assert "RUNNING" in {run.status for run in after.runs().values()}
 
@@ -500,10 +536,10 @@ def test_a_controller_that_dies_between_the_record_and_the_study_is_followed_by_
     left: list[Site] = []
     tell = Study.tell
 
-    def die_before_telling(study: Study, number: int, state: TrialState, value: float | None) -> None:
+    def die_before_telling(study: Study, number: int, *told: Any, **more: Any) -> None:
         if number == 2 and not left:
             left.append(site.copied_to(tmp_path / "left"))
-        tell(study, number, state, value)
+        tell(study, number, *told, **more)
 
     monkeypatch.setattr(Study, "tell", die_before_telling)
     site.sweep(recipe(6))
@@ -540,7 +576,7 @@ SIX = {"model.activation": ["sigmoid", "tanh", "relu"], "model.kernel_initialize
 
 def six(trials: int = 20, sampler: str = "grid", failed_trials: int = 8) -> SweepConfig:
     """A recipe of six combinations."""
-    budget = {"trials": trials, "failed_trials": failed_trials}
+    budget = {"trials": trials, "failed_trials": failed_trials, "same_failures": 50}
     return recipe(trials, search_space=SIX, sampler=sampler, budget=budget)
 
 
@@ -554,20 +590,18 @@ def tried(site: Site) -> list[str]:
 def test_a_sweep_ends_when_every_combination_is_tried(site: Site, sampler: str, workers: int) -> None:
     outcome = site.sweep(six(sampler=sampler), workers=workers)
 
-    assert outcome == Outcome(Counts(complete=6), interrupted=False, too_many_failures=False, combinations=6)
+    assert over(outcome) == ("combinations", Counts(complete=6))
     assert len(set(tried(site))) == 6
     assert site.follower.wanted == 6
     assert workers < 8 or site.last_trials > 0
     assert_exactly(site, 6)
 
 
-@pytest.mark.parametrize(("trials", "combinations"), [(4, None), (6, 6)])
-def test_a_budget_below_the_combinations_ends_the_sweep_as_ever(
-    site: Site, trials: int, combinations: int | None
-) -> None:
+@pytest.mark.parametrize("trials", [4, 6])
+def test_a_budget_below_the_combinations_ends_the_sweep_as_ever(site: Site, trials: int) -> None:
     outcome = site.sweep(six(trials), workers=2)
 
-    assert outcome == Outcome(Counts(complete=trials), False, False, combinations)
+    assert over(outcome) == ("trials", Counts(complete=trials))
     assert site.follower.wanted == trials
 
 
@@ -575,7 +609,7 @@ def test_pruned_trials_are_tried_ones(site: Site) -> None:
     config = recipe(search_space=SIX, sampler="grid", pruner={"name": "threshold", "upper": 5.0})
     outcome = site.sweep(config, by_trial({2: lambda spec: trains(spec, [9.0] * 4)}))
 
-    assert outcome == Outcome(Counts(complete=5, pruned=1), False, False, 6)
+    assert over(outcome) == ("trials", Counts(complete=5, pruned=1))
     assert len(set(tried(site))) == 6
 
 
@@ -583,7 +617,7 @@ def test_pruned_trials_are_tried_ones(site: Site) -> None:
 def test_a_combination_whose_trial_failed_is_tried_again(site: Site, workers: int) -> None:
     outcome = site.sweep(six(), by_trial({1: raises, 5: raises}), workers)
 
-    assert outcome == Outcome(Counts(complete=6, failed=2), False, False, 6)
+    assert over(outcome) == ("combinations", Counts(complete=6, failed=2))
     assert len(set(tried(site))) == 6
     assert_exactly(site, 6, failed=2)
 
@@ -593,10 +627,10 @@ def test_a_combination_that_fails_over_and_over_ends_the_sweep_as_too_many_failu
         return raises(spec) if spec.config["model"]["activation"] == "tanh" else trains(spec)
 
     outcome = site.sweep(six(failed_trials=5), without_tanh)
-    assert outcome == Outcome(Counts(complete=4, failed=6), False, True)
+    assert over(outcome) == ("failed_trials", Counts(complete=4, failed=6))
 
     mended = site.sweep(six(failed_trials=5))
-    assert mended == Outcome(Counts(complete=6, failed=6), False, False, 6)
+    assert over(mended) == ("combinations", Counts(complete=6, failed=6))
     assert len(set(tried(site))) == 6
 
 
@@ -604,11 +638,10 @@ def test_a_combination_that_fails_over_and_over_ends_the_sweep_as_too_many_failu
 def test_an_interrupted_grid_goes_on_with_what_is_left(site: Site, workers: int) -> None:
     outcome = site.sweep(six(), by_trial({2: interrupts(1)}), workers)
     assert outcome.interrupted
-    assert outcome.combinations is None
 
     again = site.sweep(six(), workers=workers)
 
-    assert again == Outcome(Counts(complete=6), False, False, 6)
+    assert over(again) == ("combinations", Counts(complete=6))
     assert len(set(tried(site))) == 6
     assert_exactly(site, 6)
 
@@ -628,7 +661,7 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_tries_the_rest(
     site.sweep(six(sampler=sampler), by_trial({at_trial: last_words}), workers)
     outcome = left[0].sweep(six(sampler=sampler), workers=workers)
 
-    assert outcome == Outcome(Counts(complete=6), False, False, 6)
+    assert over(outcome) == ("combinations", Counts(complete=6))
     assert tried(left[0]) == tried(site)
     assert_exactly(left[0], 6)
 
@@ -639,14 +672,7 @@ def test_a_sweep_in_which_everything_is_tried_rests(site: Site) -> None:
     outcome = site.sweep(six(30))
 
     assert site.assigned == []
-    assert outcome == Outcome(Counts(complete=6), False, False, 6)
-
-
-@pytest.mark.parametrize(
-    ("combinations", "sentence"), [(1, "the only combination is tried"), (6, "all 6 combinations are tried")]
-)
-def test_the_summary_says_that_everything_is_tried(combinations: int, sentence: str) -> None:
-    assert all_tried(combinations) == sentence
+    assert over(outcome) == ("combinations", Counts(complete=6))
 
 
 def test_pictures_that_an_earlier_controller_did_not_come_to_are_drawn_by_the_next(site: Site) -> None:
@@ -662,3 +688,226 @@ def test_pictures_that_an_earlier_controller_did_not_come_to_are_drawn_by_the_ne
 
     assert all((site.folder.trial(number, 1) / "loss_curve.png").is_file() for number in range(2))
     assert {run.status for run in site.runs().values()} == {"FINISHED"}
+
+
+def test_what_stops_running_trials_pauses_them_and_the_next_start_goes_on_with_them(site: Site) -> None:
+    config = recipe(10, budget={"trials": 10, "target": 50.0})
+
+    outcome = site.sweep(config, by_trial({0: lambda spec: trains(spec, [0.5])}), workers=3)
+    paused = [run for run in site.runs().values() if run.status == "KILLED"]
+
+    assert outcome.ending.by == "target"
+    assert not outcome.interrupted
+    assert outcome.counts == Counts(complete=1, running=2)
+    assert all("50 was asked for; the trial goes on" in run.tags["regatta.reason"] for run in paused)
+
+    again = site.sweep(recipe(10), workers=3)
+
+    assert over(again) == ("trials", Counts(complete=10))
+    assert {run.status for run in site.runs().values()} == {"FINISHED"}
+    assert [spec.attempt for spec in site.assigned[:2]] == [2, 2]
+
+
+class Clock:
+    """Seconds that pass only when a script says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("budget", ["wall_s", "device_s"])
+def test_time_that_is_used_up_ends_the_sweep_after_the_epoch(site: Site, budget: str) -> None:
+    clock = Clock()
+
+    def slow(spec: TrialSpec) -> Talk:
+        talk = trains(spec)
+        answer = None
+        while True:
+            clock.now += 1.0
+            try:
+                answer = yield talk.send(answer)
+            except StopIteration:
+                return
+
+    outcome = site.sweep(recipe(50, budget={"trials": 50, budget: 20.0}), slow, clock=clock)
+
+    assert outcome.ending.by == budget
+    assert 20.0 <= clock.now - 100.0 <= 24.0
+    assert 0 < outcome.counts.complete < 5
+
+
+def silent(spec: TrialSpec) -> Talk:
+    yield started(spec)
+    yield epoch(spec, 0, val_losses(spec)[0])
+    yield Silence()
+
+
+class Impatient(ScriptedExecutor):
+    """Time flies while nothing is said."""
+
+    def __init__(self, script: Script, clock: Clock, step: float) -> None:
+        super().__init__(script, 1)
+        self._clock = clock
+        self._step = step
+
+    def wait(self, timeout_s: float) -> None:
+        self._clock.now += self._step
+        super().wait(timeout_s)
+
+
+@pytest.mark.parametrize(("hangs", "counts"), [(1, Counts(complete=3)), (2, Counts(complete=3, failed=1))])
+def test_a_trial_that_makes_no_step_is_ended_and_tried_once_more(site: Site, hangs: int, counts: Counts) -> None:
+    clock = Clock()
+    executor = Impatient(by_trial({(0, attempt): silent for attempt in range(1, hangs + 1)}), clock, 5.0)
+
+    outcome = site.sweep_on(recipe(3), executor, 1, clock)
+
+    assert outcome.counts == counts
+    assert site.runs()["uid-00000"].tags["regatta.lost.1"] == "it made no step for 900 s (execution.hung_after_s)"
+    assert site.runs()["uid-00000"].tags.get("regatta.failure") == ("hung" if hangs == 2 else None)
+    assert "log_tail.txt" in "".join(site.runs()["uid-00000"].files) or hangs == 1
+    assert_exactly(site, 3, **({"failed": 1} if hangs == 2 else {}))
+
+
+def test_a_controller_that_was_stopped_itself_takes_no_trial_for_hung(site: Site) -> None:
+    clock = Clock()
+
+    outcome = site.sweep_on(recipe(2), Impatient(trains, clock, 4000.0), 1, clock)
+
+    assert outcome.counts == Counts(complete=2)
+    assert site.follower.losses == []
+
+
+def out_of_memory(spec: TrialSpec) -> Talk:
+    yield started(spec)
+    yield ended(spec, error="ResourceExhaustedError: OOM when allocating", failure=Failure.MEMORY)
+
+
+def killed_for_memory(spec: TrialSpec) -> Talk:
+    yield started(spec)
+    yield Lost("it used too much", LossKind.MEMORY)
+
+
+@pytest.mark.parametrize("script", [out_of_memory, killed_for_memory])
+def test_a_trial_without_enough_memory_is_tried_by_itself_before_it_counts_as_infeasible(
+    site: Site, script: Script
+) -> None:
+    beside: list[int] = []
+
+    def alone(spec: TrialSpec) -> Talk:
+        beside.append(len(executor._talks))
+        yield from script(spec)
+
+    executor = ScriptedExecutor(by_trial({(1, 1): script, (1, 2): alone}), 3)
+    outcome = site.sweep_on(recipe(8), executor, 3)
+    run = site.runs()["uid-00001"]
+
+    assert outcome.counts == Counts(complete=8, failed=1)
+    assert site.follower.losses == [(1, Remedy.ALONE), (1, Remedy.FAIL)]
+    assert beside == [1]  # itself
+    assert run.tags["regatta.failure"] == "out_of_memory"
+    assert run.status == "FAILED"
+    assert_exactly(site, 8, failed=1)
+
+
+def test_a_trial_alone_on_one_worker_is_infeasible_at_once(site: Site) -> None:
+    outcome = site.sweep(recipe(2), by_trial({0: out_of_memory}))
+
+    assert outcome.counts == Counts(complete=2, failed=1)
+    assert [spec.attempt for spec in site.assigned if spec.number == 0] == [1]
+
+
+def test_a_loss_that_is_not_finite_prunes_its_trial_and_says_where(site: Site) -> None:
+    def breaks(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        yield epoch(spec, 0, 0.5)
+        yield EpochEnded(spec.number, spec.attempt, 1, {"loss": float("inf"), "val_loss": 0.4}, 1_700_000_000_001)
+        yield checkpoint(spec, 1)
+        yield ended(spec, pruned=True, failure=Failure.NOT_FINITE)
+
+    outcome = site.sweep(recipe(3), by_trial({1: breaks}))
+    run = site.runs()["uid-00001"]
+
+    assert outcome.counts == Counts(complete=2, pruned=1)
+    assert run.status == "FINISHED"
+    assert run.tags["regatta.failure"] == "not_finite"
+    assert run.tags["regatta.reason"] == "loss was infinite in epoch 1"
+
+
+def test_the_same_exception_in_a_row_stops_the_sweep_and_is_shown(site: Site) -> None:
+    outcome = site.sweep(recipe(20), by_trial(dict.fromkeys(range(2, 20), raises)))
+
+    assert over(outcome) == ("same_failures", Counts(complete=2, failed=3))
+    assert outcome.ending.text.endswith("the last, trial 4: ValueError: no such layer")
+
+
+def test_a_full_disk_under_a_worker_stops_the_sweep_and_costs_no_trial(site: Site) -> None:
+    def no_room(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        yield ended(spec, error="OSError: [Errno 28] No space left on device", failure=Failure.DISK)
+
+    outcome = site.sweep(recipe(4), by_trial({2: no_room}))
+
+    assert over(outcome) == ("disk", Counts(complete=2, running=1))
+    site.sweep(recipe(4))
+    assert_exactly(site, 4)
+
+
+def test_a_worker_that_says_nothing_of_its_trials_end_loses_it(site: Site) -> None:
+    def wordless(spec: TrialSpec) -> Talk:
+        yield started(spec)
+
+    outcome = site.sweep(recipe(2), by_trial({(0, 1): wordless}))
+
+    assert outcome.counts == Counts(complete=2)
+    assert site.follower.losses == [(0, Remedy.AGAIN)]
+
+
+def test_what_an_attempt_tells_again_is_logged_once_and_prunes_nothing(site: Site) -> None:
+    def goes_on(spec: TrialSpec) -> Talk:
+        yield Started(spec.number, spec.attempt, 1_700_000_000_000, {}, first_epoch=2)
+        values = val_losses(spec)
+        for number in range(2):
+            answer = yield replace(epoch(spec, number, values[number]), retold=True)
+            assert answer is None
+        for number in (2, 3):
+            yield epoch(spec, number, values[number])
+        yield checkpoint(spec, 3)
+        yield ended(spec)
+
+    config = recipe(4, pruner={"name": "threshold", "upper": 0.0})
+    site.sweep(config, by_trial({(0, 1): lambda spec: dies(spec, after=1), (0, 2): goes_on}))
+    run = site.runs()["uid-00000"]
+
+    assert run.tags["regatta.resumed_at_epoch"] == "2"
+    assert sorted(run.curves["val_loss"]) == [0, 1, 2, 3]
+    assert_each_epoch_once(site)
+
+
+def test_checkpoints_beyond_those_to_keep_are_dropped_while_the_sweep_runs(site: Site) -> None:
+    site.sweep(recipe(9, checkpoints={"keep": 3}), workers=2)
+    trials = sorted(
+        (run.as_trial("val_loss", None) for run in site.runs().values()), key=lambda trial: trial.value or 9.0
+    )
+
+    for place, trial in enumerate(trials):
+        assert (site.folder.trial(trial.number, 1) / "best.keras").is_file() == (place < 3), trial
+        assert (trial.dropped is None) == (place < 3)
+    site.sweep(recipe(12, checkpoints={"keep": 1}))  # a later controller knows of them
+    left = list(site.folder.root.rglob("best.keras"))
+    assert len(left) == 1
+
+
+def test_the_states_of_a_trial_that_is_over_are_removed(site: Site) -> None:
+    def keeps_states(spec: TrialSpec) -> Talk:
+        folder = Path(spec.states)
+        folder.mkdir(parents=True)
+        (folder / "state").write_text("…")
+        yield from trains(spec)
+
+    site.sweep(recipe(3), keeps_states)
+
+    assert list((site.folder.root / "states").iterdir()) == []

@@ -12,12 +12,15 @@ import pytest
 
 from pipelines.config import TrainingConfig
 from pipelines.history import RunHistory, read_runs
+from pipelines.params import flat_params, telling_params
 from pipelines.records import (
     CallbackActed,
     CheckpointWritten,
     EpochEnded,
     Event,
+    Failure,
     FileWritten,
+    MachineSampled,
     PictureDrawn,
     Started,
     TrialResult,
@@ -25,10 +28,10 @@ from pipelines.records import (
     TrialState,
     Verdict,
 )
-from pipelines.tracking.entries import FileKept, Logged, PictureKept
+from pipelines.tracking.entries import CheckpointKept, FileKept, Logged, PictureKept
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.run import Run
-from pipelines.trial import Curves, TrialLife, flat_params, keep_picture, telling_params
+from pipelines.trial import Curves, TrialLife, Wanted, keep_picture
 from tests.pipelines.scripted import BEGUN_MS, checkpoint, ended, epoch, metrics, spec_for, started
 
 UID = "uid-00007"
@@ -40,6 +43,10 @@ class StubJudge:
     def __init__(self, *stops: int) -> None:
         self.stops = stops
         self.asked: list[tuple[int, int, float]] = []
+        self.reported: list[tuple[int, int, float]] = []
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        self.reported.append((number, epoch, value))
 
     def should_stop(self, number: int, epoch: int, value: float) -> bool:
         self.asked.append((number, epoch, value))
@@ -124,6 +131,8 @@ def test_a_training_in_good_order_is_complete_with_the_best_epoch_as_its_value(b
         "best.val_accuracy": 0.5,
         "best.epoch": 1.0,
         "seconds": 1.5,
+        "tracking_seconds": 0.0,
+        "checkpoint_bytes": 27.0,
     }
 
 
@@ -133,7 +142,11 @@ def test_value_checkpoint_and_digest_come_from_the_same_epoch(bench: Bench) -> N
     assert result.checkpoint is not None
     assert Path(result.checkpoint).read_bytes() == b"trial 7, attempt 1, epoch 1"
     assert bench.run().tags["regatta.checkpoint_sha256"] == result.checkpoint_sha256
-    assert ("best.keras", "checkpoint") in bench.kept()
+    (kept,) = (entry for entry in read_all(bench.journal.path) if isinstance(entry, CheckpointKept))
+    assert (kept.name, kept.step, kept.sha256) == ("trial-007", 1, result.checkpoint_sha256)
+    assert kept.metrics == metrics(0.4)
+    logged = [entry for entry in read_all(bench.journal.path) if isinstance(entry, Logged) and entry.step == 1]
+    assert kept.time_ms == logged[0].time_ms  # with it, these are the very points of the run
     assert bench.run().checkpoint(bench.folder) == Path(result.checkpoint)
 
 
@@ -182,15 +195,24 @@ def test_a_trial_without_one_finite_value_is_pruned_and_has_no_best(bench: Bench
     result = train(bench.life(), bench.spec, [value, value], best=None)
 
     assert (result.state, result.value, result.epoch, result.checkpoint) == (TrialState.PRUNED, None, None, None)
-    assert result.reason == "val_loss was never a finite number"
+    assert result.reason == f"loss was {'not a number' if math.isnan(value) else 'infinite'} in epoch 1"
+    assert result.failure is Failure.NOT_FINITE
+    assert bench.run().tags["regatta.failure"] == "not_finite"
     assert [step for step, _ in bench.points()] == [0, 1]
-    assert bench.run().summary == {"seconds": 1.5}
+    assert bench.run().summary == {"seconds": 1.5, "tracking_seconds": 0.0}
 
 
-def test_an_epoch_that_is_no_number_is_never_the_best(bench: Bench) -> None:
-    result = train(bench.life(), bench.spec, [0.9, math.nan, 0.5, -math.inf], best=2)
+@pytest.mark.parametrize("broken", ["loss", "val_loss"])
+def test_an_epoch_that_is_no_number_prunes_its_trial_and_is_never_the_best(bench: Bench, broken: str) -> None:
+    life = bench.life()
+    feed(life, epoch(bench.spec, 0, 0.9))
+    feed(life, EpochEnded(7, 1, 1, metrics(0.1) | {broken: math.nan}, BEGUN_MS + 1), checkpoint(bench.spec, 0))
 
-    assert (result.state, result.value, result.epoch) == (TrialState.COMPLETE, 0.5, 2)
+    result = life.close(ended(bench.spec, pruned=True, failure=Failure.NOT_FINITE))
+
+    assert (result.state, result.reason) == (TrialState.PRUNED, f"{broken} was not a number in epoch 1")
+    assert result.value in (0.9, 0.1)
+    assert [asked[1] for asked in bench.judge.asked] == [0]  # the study is spared what no pruner can compare
 
 
 def test_of_equal_epochs_the_first_is_the_best(bench: Bench) -> None:
@@ -263,10 +285,13 @@ def test_a_trial_given_up_is_failed_with_the_reason(bench: Bench) -> None:
     life = bench.life()
     feed(life, epoch(bench.spec, 0, 0.9))
 
-    result = life.give_up("worker lost: SIGKILL")
+    result = life.give_up(Failure.LOST, "worker lost: SIGKILL", "its last words")
 
     assert (result.state, result.reason) == (TrialState.FAILED, "worker lost: SIGKILL")
     assert bench.run().status == "FAILED"
+    assert bench.run().tags["regatta.failure"] == "lost_worker"
+    assert ("log_tail.txt", "") in bench.kept()
+    assert (Path(bench.spec.folder) / "log_tail.txt").read_text() == "its last words"
 
 
 def test_a_trial_taken_up_by_a_later_controller_logs_only_what_is_new(bench: Bench) -> None:
@@ -284,7 +309,7 @@ def test_an_interrupted_trial_is_killed_and_says_how_to_go_on(bench: Bench) -> N
     bench.life().interrupt()
 
     assert bench.run().status == "KILLED"
-    assert "resumes with the same command" in bench.run().tags["regatta.reason"]
+    assert bench.run().tags["regatta.reason"] == "the sweep was interrupted; the trial goes on with the same command"
 
 
 def test_a_trial_that_was_interrupted_and_is_complete_now_says_nothing_of_it(bench: Bench) -> None:
@@ -366,7 +391,8 @@ def test_what_callbacks_did_is_in_the_run(bench: Bench) -> None:
         },
     ]
     logged = bench.last()
-    assert {name: value for name, value in logged.metrics.items() if not name.startswith(("best.", "seconds"))} == {
+    of_callbacks = ("reducer", "stopper")
+    assert {name: value for name, value in logged.metrics.items() if name.startswith(of_callbacks)} == {
         "reducer.reductions": 1.0,
         "reducer.learning_rate": 0.005,
         "stopper.stopped_epoch": 2.0,
@@ -383,7 +409,7 @@ def test_what_callbacks_did_is_in_the_run(bench: Bench) -> None:
 def test_a_run_whose_callbacks_did_nothing_says_nothing_of_them(bench: Bench) -> None:
     train(bench.life(), bench.spec, [0.5], best=0)
 
-    assert [name for name, _ in bench.kept()] == ["best.keras"]
+    assert bench.kept() == []
     assert not [name for name in (*bench.last().tags, *bench.last().metrics) if "callback" in name]
 
 
@@ -408,7 +434,7 @@ def test_a_failed_trial_keeps_what_its_callbacks_did(bench: Bench) -> None:
     life = bench.life()
     feed(life, act(bench.spec, 0, "saver", "saved", "saved 01.keras", 1.0))
 
-    life.give_up("worker lost: SIGKILL")
+    life.give_up(Failure.LOST, "worker lost: SIGKILL")
 
     assert bench.run().tags["regatta.callback.saver"] == "saved 01.keras"
 
@@ -500,3 +526,48 @@ def test_params_are_flat_and_all_text() -> None:
         "f": "null",
         "g": "relu",
     }
+
+
+def test_what_the_machine_gave_and_what_the_time_went_to_is_in_the_run(bench: Bench) -> None:
+    life = bench.life()
+    feed(life, started(bench.spec), MachineSampled(7, 1, 12, {"system/memory_mb": 700.0}, BEGUN_MS))
+    feed(life, epoch(bench.spec, 0, 0.5), checkpoint(bench.spec, 0))
+    phases = {"build": 0.5, "fit": 0.75, "states": 0.125, "tracking": 0.0625}
+    last = ended(bench.spec, phases=phases)
+    feed(life, last)
+    life.retry(spec_for(bench.folder / "trials", 7, attempt=2), "gone")
+    again = spec_for(bench.folder / "trials", 7, attempt=2)
+
+    train(life, again, [0.5], best=0, phases=phases)
+
+    summary = bench.run().summary
+    assert bench.points("system/memory_mb") == [(12, 700.0)]
+    assert {name: summary[name] for name in ("seconds", "tracking_seconds", "seconds.build", "seconds.fit")} == {
+        "seconds": 3.0, "tracking_seconds": 0.125, "seconds.build": 1.0, "seconds.fit": 1.5,
+    }  # fmt: skip
+
+
+def test_costs_that_are_objectives_and_bounds_that_are_broken_are_told_of_the_best_epoch(bench: Bench) -> None:
+    asked: list[dict[str, float]] = []
+
+    def violations(values: Any) -> dict[str, float]:
+        asked.append(dict(values))
+        return {"parameters": values["parameters"] - 500.0}
+
+    wanted = Wanted(("val_loss", "parameters"), violations)
+    life = TrialLife(bench.spec, {"lr": 0.01}, Run(bench.journal, UID), bench.judge, wanted=wanted, seconds=10.0)
+    life.begin("tiny", "parent", {}, {})
+    feed(life, Started(7, 1, BEGUN_MS, {"regatta.parameters": "800"}))
+    feed(life, epoch(bench.spec, 0, 0.5), epoch(bench.spec, 1, 0.7), checkpoint(bench.spec, 0))
+    last = ended(bench.spec)
+    feed(life, last)
+
+    result = life.close(last)
+
+    assert result.values == {"val_loss": 0.5, "parameters": 800.0}
+    assert result.violations == {"parameters": 300.0}
+    assert asked[-1]["val_loss"] == 0.5
+    assert asked[-1]["seconds"] == 11.5
+    assert bench.run().summary["best.parameters"] == 800.0
+    assert bench.run().tags["regatta.feasible"] == "false"
+    assert json.loads(bench.run().tags["regatta.violations"]) == {"parameters": 300.0}

@@ -1,0 +1,56 @@
+"""Keeps the best checkpoints of a sweep, and drops the others while it runs: files here, models in the tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.config import Checkpoints, Objective
+from pipelines.history import RunHistory
+from pipelines.records import TrialResult
+from pipelines.retention import Kept, Retention
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.run import Run
+
+
+class Keeper:
+    """The checkpoints of one study, of all its starts."""
+
+    def __init__(self, policy: Checkpoints, objective: Objective, journal: Journal) -> None:
+        """Takes what may stay, what trials are compared by, and the record in which the rest is noted."""
+        self._retention = Retention(policy.keep, int(policy.most_mb * (1 << 20)), objective.sense)
+        self._metric = objective.metric
+        self._journal = journal
+        self._runs: dict[int, str] = {}
+
+    def take_up(self, runs: Iterable[RunHistory], root: Path) -> None:
+        """Takes up the checkpoints that an earlier controller left."""
+        for run in runs:
+            path = run.checkpoint(root)
+            if run.number is None or path is None or run.status == "RUNNING":
+                continue
+            trial = run.as_trial(self._metric, None)
+            if trial.dropped is None and path.is_file():
+                sha256 = run.tags.get("regatta.checkpoint_sha256", "")
+                self._add(
+                    Kept(trial.number, trial.state, trial.value, path.stat().st_size, path, sha256, trial.feasible),
+                    run.uid,
+                )
+
+    def ended(self, result: TrialResult, uid: str) -> int:
+        """Takes up what a trial has left, and returns the bytes of its checkpoint; 0 where it has none."""
+        if result.checkpoint is None or result.checkpoint_sha256 is None:
+            return 0
+        path = Path(result.checkpoint)
+        size = path.stat().st_size if path.is_file() else 0
+        feasible = all(broken <= 0 for broken in result.violations.values())
+        self._add(Kept(result.number, result.state, result.value, size, path, result.checkpoint_sha256, feasible), uid)
+        return size
+
+    def _add(self, kept: Kept, uid: str) -> None:
+        self._runs[kept.number] = uid
+        for drop in self._retention.add(kept):
+            # noted first: a file without a note would be missed, a note without its file is mended by `reconcile`
+            run = Run(self._journal, self._runs[drop.kept.number])
+            run.drop_checkpoint(drop.kept.sha256, drop.reason)
+            drop.kept.path.unlink(missing_ok=True)
