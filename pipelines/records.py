@@ -310,6 +310,9 @@ class StudyHistory:
         links: Names and addresses worth a click, for example the sweep in MLflow.
         objectives: All objectives with their directions, the first one first; empty where there is only one.
         front: Numbers of the trials that no other is better than in every objective; empty where there is one only.
+        picked: Number of the trial of the front that is taken for the best; None where there is one objective only.
+        pick: How it was picked: `first` for the best by the first objective, `knee` for the nearest to the ideal in
+            all of them, scaled over the front.
         ended: What ended the sweep, in a sentence, or None.
         phases: Wall seconds of the sweep by what they went to: `workers` (getting ready), `trials`, `promotion`, ….
     """
@@ -324,5 +327,7 @@ class StudyHistory:
     seconds: float | None = None
     objectives: tuple[tuple[str, str], ...] = ()
     front: tuple[int, ...] = ()
+    picked: int | None = None
+    pick: str | None = None
     ended: str | None = None
     phases: Mapping[str, float] = field(default_factory=dict)

@@ -6,8 +6,23 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.metrics import direction_of
 from pipelines.records import TrialHistory, TrialState
-from pipelines.report.figures import ACCENT, GREY, HOVER, PALE, TINT, WARN, Axis, axis_for, blank_figure, count_axis
+from pipelines.report.figures import (
+    ACCENT,
+    GREY,
+    HOVER,
+    INFEASIBLE,
+    PALE,
+    TINT,
+    WARN,
+    WIDE,
+    WIDE_LOSS,
+    Axis,
+    axis_for,
+    blank_figure,
+    count_axis,
+)
 from pipelines.report.summary import Summary, is_aside, is_number, sample, thin
 
 MOST_POINTS = 24_000  # of one metric's curves: what a phone still draws without a pause
@@ -62,17 +77,23 @@ def curves_figure(summary: Summary, metric: str, budget: int) -> Curves:
     best = summary.best if summary.best in trials else None
     if best:
         points[best.number] = list(best.curves[metric])
-    axis = axis_for([value for stretch in points.values() for _, value in stretch])
+    lower_is_better = direction_of(metric) == "minimize" or (metric == summary.history.metric and not summary.maximize)
+    drawn = [value for stretch in points.values() for _, value in stretch]
+    axis = axis_for(drawn, ratio=WIDE_LOSS if lower_is_better else WIDE)
 
     last = max(epoch for stretch in points.values() for epoch, _ in stretch)
     figure = blank_figure(go, height=430)
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial is not best]
+    complete = [
+        trial for trial in trials if trial.state is TrialState.COMPLETE and trial is not best and trial.feasible
+    ]
+    broken = [trial for trial in trials if trial.state is TrialState.COMPLETE and not trial.feasible]
     leading = complete[: len(complete) // 10] if len(complete) > 60 else complete
     following = complete[len(leading) :]
     by_state = {state: [trial for trial in trials if trial.state is state] for state in TrialState}
     thick = 1.2 if len(trials) < 100 else 0.8
     for name, group, color, dash in (
         ("failed", by_state[TrialState.FAILED], WARN, "dot"),
+        (INFEASIBLE, broken, GREY, "dot"),
         ("complete", following, PALE, "solid"),
         ("pruned", by_state[TrialState.PRUNED], GREY, "dash"),
         ("running", by_state[TrialState.RUNNING], TINT, "dashdot"),

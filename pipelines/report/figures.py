@@ -20,6 +20,8 @@ ACCENT, TINT, PALE = "#0b7285", "#74aebb", "#cfe3e7"
 GREY, WARN, INK, MUTED, GRID = "#9aa4ae", "#b4452f", "#1c2530", "#66717d", "#e6e9ed"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 HOVER = "%{text}<br>"
+INFEASIBLE = "breaks a constraint"
+WIDE, WIDE_LOSS = 100.0, 30.0  # a loss nears 0, where what matters is by which factor; an accuracy does not
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,21 @@ class Axis:
         return (10.0**edge if self.log else edge), (1 if place > high else -1)
 
 
-def axis_for(values: Sequence[float], core: Sequence[float] = (), worse: int = 0) -> Axis:
-    """Takes a log axis where values span more than 100 times, and cuts off what would flatten all the rest.
+def axis_for(values: Sequence[float], core: Sequence[float] = (), worse: int = 0, ratio: float = WIDE) -> Axis:
+    """Takes a log axis where values span more than `ratio` times, and cuts off what would flatten all the rest.
 
     Args:
         values: What is drawn.
         core: The values that set the scale; all of them, if fewer than three are given.
         worse: 1 or -1 to leave some room above or below the core, for values that are worse.
+        ratio: Of the largest value of the core to the smallest, above which the axis is logarithmic unless something
+            drawn is 0 or below.
     """
     drawn = sorted(value for value in values if is_number(value))
     if not drawn:
         return Axis()
     ordered = sorted(value for value in core if is_number(value)) if len(core) > 2 else drawn
-    log = drawn[0] > 0 and ordered[-1] / ordered[0] > 100
+    log = drawn[0] > 0 and ordered[-1] / ordered[0] > ratio
     if log:
         drawn, ordered = [math.log10(value) for value in drawn], [math.log10(value) for value in ordered]
     last = len(ordered) - 1
@@ -76,26 +80,34 @@ def axis_for(values: Sequence[float], core: Sequence[float] = (), worse: int = 0
 def value_axis(summary: Summary) -> Axis:
     """The axis of all figures that show trials' values: complete trials set its scale."""
     values = value_list(summary, summary.history.trials)
-    return axis_for(values, value_list(summary, summary.ranking), worse=-1 if summary.maximize else 1)
+    core, ratio = value_list(summary, summary.ranking), WIDE if summary.maximize else WIDE_LOSS
+    return axis_for(values, core, worse=-1 if summary.maximize else 1, ratio=ratio)
 
 
 def add_dots(
     figure: Any, summary: Summary, trials: list[TrialHistory], axis: Axis, x: Callable[[TrialHistory], float]
 ) -> None:
-    """One trace for each state, the best on top with a name of its own; what lies beyond the axis is a triangle."""
+    """One trace for each state, the best on top with a name of its own; what lies beyond the axis is a triangle.
+
+    Complete trials that break a constraint are crosses.
+    """
     groups: list[tuple[str, list[TrialHistory], dict[str, Any]]] = []
     size = 7 if len(trials) < 200 else 5
-    for state, color, hollow in (
-        (TrialState.PRUNED, GREY, "-open"),
-        (TrialState.RUNNING, WARN, "-open"),
-        (TrialState.COMPLETE, TINT, ""),
+    broken = {trial.number for trial in summary.infeasible}
+    for name, among, color, form in (
+        ("pruned", TrialState.PRUNED, GREY, "circle-open"),
+        ("running", TrialState.RUNNING, WARN, "circle-open"),
+        (INFEASIBLE, TrialState.COMPLETE, GREY, "x-thin-open"),
+        ("complete", TrialState.COMPLETE, TINT, "circle"),
     ):
-        group = [trial for trial in trials if trial.state is state and trial is not summary.best]
+        group = [trial for trial in trials if trial.state is among and trial is not summary.best]
+        group = [t for t in group if among is not TrialState.COMPLETE or (t.number in broken) == (name == INFEASIBLE)]
         group.sort(key=lambda trial: abs(axis.inside(summary.value(trial) or 0.0)[1]))  # the legend shows the first
         edges = [axis.inside(value)[1] for value in value_list(summary, group)]
-        symbols = [("circle", "triangle-up", "triangle-down")[edge] + hollow for edge in edges]
+        hollow = "-open" if form.endswith("-open") else ""
+        symbols = [(form, f"triangle-up{hollow}", f"triangle-down{hollow}")[edge] for edge in edges]
         style = {"color": color, "symbol": symbols, "size": size, "line": {"color": color, "width": 1.3}}
-        groups.append((f"{state.value.lower()} ({len(group)})", group, style))
+        groups.append((f"{name} ({len(group)})", group, style))
     best = [trial for trial in trials if trial is summary.best]
     ring = {"symbol": "circle", "color": ACCENT, "size": 12, "line": {"color": "#ffffff", "width": 2}}
     groups.append((f"best: trial {best[0].number}" if best else "", best, ring))
@@ -138,6 +150,8 @@ def blank_figure(go: Any, height: int) -> Any:
         "title": {"font": {"color": MUTED, "size": 12}},
         "tickfont": {"color": MUTED, "size": 11.5},
         "exponentformat": "power",
+        "minexponent": 6,
+        "separatethousands": True,
         "automargin": True,
     }
     figure.update_layout(

@@ -33,3 +33,8 @@ def data(name: str, content: Any) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 trial`, `12 trials`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def copyable(command: str) -> str:
+    """A command that a click copies."""
+    return f'<code class="command">{escape(command)}</code><button type=button class="copy">copy</button>'

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from statistics import median
 from typing import Any
 
 from pipelines.records import TrialHistory, TrialState
 from pipelines.report.figures import INK, Axis, add_dots, blank_figure, label, value_list
+from pipelines.report.scales import by_factors, tick_text
 from pipelines.report.summary import Summary, is_number, sample
 
 MOST_DOTS, MOST_CATEGORIES = 3_000, 12
@@ -24,10 +24,8 @@ def slice_figure(summary: Summary, path: str, axis: Axis) -> Any:
     if all(is_number(setting) for setting in settings):
         add_dots(figure, summary, trials, axis, lambda trial: float(trial.params[path]))
         few = sorted(set(settings)) if len(set(settings)) <= 6 else []
-        ticks = {"tickvals": few, "ticktext": [f"{tick:.4g}" for tick in few]} if few else {}
-        figure.update_xaxes(
-            **({"type": "log", "tickformat": "~g", "dtick": 1} if _by_factors(settings) else {}) | ticks
-        )
+        ticks = {"tickvals": few, "ticktext": [tick_text(tick) for tick in few]} if few else {}
+        figure.update_xaxes(**({"type": "log", "tickformat": "~g", "dtick": 1} if by_factors(settings) else {}) | ticks)
     else:
         groups = _categories(summary, trials, path)
         places = {trial.number: place for place, (_, group) in enumerate(groups) for trial in group}
@@ -50,15 +48,6 @@ def slice_figure(summary: Summary, path: str, axis: Axis) -> Any:
     figure.update_xaxes(fixedrange=True)
     figure.update_yaxes(fixedrange=True)
     return figure
-
-
-def _by_factors(settings: list[float]) -> bool:
-    """Whether the settings are spread by factors rather than by steps, as learning rates and batch sizes are."""
-    low, high, middle = min(settings, default=0), max(settings, default=0), median(settings or [0])
-    if low <= 0 or high / low < 8:
-        return False
-    by_step, by_factor = (middle - low) / (high - low), math.log(middle / low) / math.log(high / low)
-    return high / low > 1000 or abs(by_factor - 0.5) < abs(by_step - 0.5)
 
 
 def _categories(summary: Summary, trials: list[TrialHistory], path: str) -> list[tuple[str, list[TrialHistory]]]:

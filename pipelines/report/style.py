@@ -9,7 +9,7 @@ CSS = """
   --faint: #1b2129; --accent: #4cc3d6; --tint: #35808f; --grey: #4a545f; --warn: #f0866f; } }
 @media print { :root { color-scheme: light; --paper: #fff; --ink: #1c2530; --muted: #55606b; --line: #dfe3e8;
   --faint: #fff; --accent: #0b7285; --tint: #74aebb; --grey: #c3cad1; --warn: #b4452f; } }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; } [hidden] { display: none !important; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, 'Segoe UI',
   Roboto, 'Helvetica Neue', sans-serif; -webkit-text-size-adjust: 100%; }
 main { max-width: 1040px; margin: 0 auto; padding: 48px 24px 72px; }
@@ -32,7 +32,7 @@ code, .mono { font: 0.92em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, mo
   font-variant-numeric: tabular-nums; }
 .tiles dd small { display: block; font-size: 0.82rem; font-weight: 400; letter-spacing: 0; color: var(--muted); }
 .bar { display: flex; gap: 2px; height: 8px; margin: 22px 0 8px; border-radius: 4px; overflow: hidden; }
-.bar i, .key i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.bar i, .key i, .phases i, .kinds i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .bar i { min-width: 3px; background: var(--grey); }
 .bar .complete { background: var(--accent); } .bar .pruned { background: var(--grey); }
 .bar .failed { background: var(--warn); } .bar .running { background: var(--tint); }
@@ -99,15 +99,49 @@ select, input[type=search] { font: inherit; color: inherit; background: var(--pa
 select:focus-visible, input:focus-visible { outline: 2px solid var(--accent); }
 .reasons { padding: 0; list-style: none; } .reasons li { padding: 10px 0; border-bottom: 1px solid var(--line); }
 .reasons .mono { display: block; color: var(--warn); white-space: pre-wrap; }
-.failure { color: var(--warn); }
+.reasons li:last-child { border-bottom: 0; }
+button.copy, #choose-all { font: inherit; font-size: 0.82rem; color: var(--accent); background: none; cursor: pointer;
+  border: 1px solid var(--line); border-radius: 6px; padding: 0 8px; margin-left: 8px; }
+button.copy:hover, #choose-all:hover { border-color: var(--accent); }
+button.copy:focus-visible, #choose-all:focus-visible { outline: 2px solid var(--accent); }
+.trials td .command { font-size: 0.8rem; } .trials td:last-child { max-width: none; }
+.plain, .phases { width: 100%; } .plain th, .plain td { padding: 6px 14px; } .plain th { font-weight: 600; }
+.low { max-height: 300px; }
+.kinds { width: 100%; margin-top: 8px; } .kinds td:first-child { white-space: nowrap; }
+.kinds td:nth-child(2) { width: 9.5em; white-space: nowrap; } .kinds p { margin: 0 0 2px; }
+.kinds i { display: block; height: 6px; border-radius: 3px; background: var(--warn); margin: 5px 0 3px; }
+.kinds small { color: var(--muted); font-size: inherit; } .kinds b { font-weight: 600; }
+.reasons, .settings { margin: 0; } .settings { padding: 0; list-style: none; }
+.settings li { padding: 3px 0; }
+summary { color: var(--accent); cursor: pointer; width: fit-content; }
+summary:focus-visible { outline: 2px solid var(--accent); }
+.phases i { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 8px; }
+.phases th { font-weight: 400; color: var(--muted); } .phases td, .phases th { padding-right: 12px; }
+.phases td { white-space: nowrap; }
+.bar .shade-0, .phases .shade-0 { background: #0b7285; } .bar .shade-1, .phases .shade-1 { background: #e8a33d; }
+.bar .shade-2, .phases .shade-2 { background: #7a6bb8; } .bar .shade-3, .phases .shade-3 { background: #4fa66a; }
+.bar .shade-4, .phases .shade-4 { background: #c2607c; } .bar .shade-5, .phases .shade-5 { background: #74aebb; }
+.bar .rest, .phases .rest { background: var(--grey); }
+.across { overflow-x: auto; overflow-y: hidden; margin-top: 12px; border: 1px solid var(--line); border-radius: 10px; }
+#lines { position: relative; } #lines canvas { position: absolute; left: 0; top: 0; }
+#lines .strip { position: absolute; width: 24px; cursor: ns-resize; touch-action: none; }
+#lines .tip { position: absolute; left: 0; top: 0; width: max-content; max-width: 240px; pointer-events: none;
+  z-index: 2; background: var(--paper); border: 1px solid var(--line); border-radius: 6px; padding: 6px 9px;
+  font-size: 0.78rem; line-height: 1.4; overflow-wrap: anywhere; }
 footer { margin-top: 56px; color: var(--muted); font-size: 0.85rem; }
 @media (max-width: 600px) { main { padding: 28px 16px 48px; } h1 { font-size: 1.7rem; } section { margin-top: 40px; }
   .tiles div { flex-basis: 40%; padding: 11px 13px 10px; } .tiles dd { font-size: 1.2rem; }
-  .surfaces { grid-template-columns: repeat(2, 1fr); padding: 10px; gap: 14px 10px; } }
+  .surfaces { grid-template-columns: repeat(2, 1fr); padding: 10px; gap: 14px 10px; }
+  .kinds thead { display: none; } .kinds, .kinds tbody, .kinds tr, .kinds td { display: block; width: auto; }
+  .kinds td { border: 0; padding: 2px 0; } .kinds td:nth-child(2) { width: auto; }
+  .kinds tr { padding: 12px 0; border-bottom: 1px solid var(--line); } }
 @media print { main { max-width: none; padding: 0; } .controls { display: none; } .scroll { max-height: none;
   overflow: visible; border: 0; } .trials { font-size: 0.68rem; } .trials th { position: static; }
   .surfaces { grid-template-columns: repeat(6, 1fr); } .surfaces button { print-color-adjust: exact; }
   .trials th, .trials td { white-space: normal; padding: 3px 5px; overflow-wrap: anywhere; }
-  .trials th:last-child, .trials td:last-child { display: none; } .trials th button { padding: 0; }
-  figure, .tiles, .reasons li, tr { break-inside: avoid; } h2 { break-after: avoid; } }
+  .trials th:nth-last-child(-n+2), .trials td:nth-last-child(-n+2) { display: none; } .trials th button { padding: 0; }
+  button.copy { display: none; } #lines { width: 100% !important; height: auto !important; }
+  #lines canvas:first-child { position: static; }
+  #lines canvas { max-width: 100%; height: auto !important; }
+  figure, .tiles, .reasons li, tr, #lines { break-inside: avoid; } h2 { break-after: avoid; } }
 """

@@ -79,28 +79,48 @@ class Summary:
 
     @cached_property
     def ranking(self) -> list[TrialHistory]:
-        """The complete trials that have a value, best first."""
-        complete = [trial for trial in self.in_state(TrialState.COMPLETE) if self.value(trial) is not None]
+        """The complete trials that have a value and keep all constraints, best first."""
+        complete = [t for t in self.in_state(TrialState.COMPLETE) if self.value(t) is not None and t.feasible]
         return sorted(complete, key=self.merit)
 
-    @property
+    @cached_property
+    def infeasible(self) -> list[TrialHistory]:
+        """The complete trials that break a constraint, in order of their numbers; none of them can win."""
+        return [trial for trial in self.in_state(TrialState.COMPLETE) if not trial.feasible]
+
+    @cached_property
     def best(self) -> TrialHistory | None:
-        """The best complete trial. A pruned one cannot win: it was not seen to its end."""
-        return self.ranking[0] if self.ranking else None
+        """The best complete trial, or the one that was picked from the front of several objectives.
+
+        A pruned one cannot win: it was not seen to its end.
+        """
+        picked = [trial for trial in self.ranking if trial.number == self.history.picked]
+        return next(iter([*picked, *self.ranking]), None)
 
     @property
     def margins(self) -> list[str]:
         """By how much the best trial beat the second and the median one, as sentences."""
-        if not self.best:
+        best = self.best
+        if not best:
             return []
         if len(self.ranking) == 1:
             return ["It is the only complete trial with a value, so there is nothing to compare it with."]
         values = [value for value in map(self.value, self.ranking) if value is not None]
-        second, middle = self.ranking[1], median(values)
-        others = [(f"the second, trial {second.number}", values[1]), (f"the median of {len(values)} trials", middle)]
-        word = "above" if self.maximize else "below"
-        said = [f"{_difference(values[0], other)} {word} {name} ({number_text(other)})" for name, other in others]
+        middle = (f"the median of {len(values)} trials", median(values))
+        if best is self.ranking[0]:
+            value, others = values[0], [(f"the second, trial {self.ranking[1].number}", values[1]), middle]
+        else:  # several objectives, and the knee of their front
+            value = values[self.ranking.index(best)]
+            others = [(f"the best by {self.history.metric} alone, trial {self.ranking[0].number}", values[0]), middle]
+        said = [self._compared(value, other, name) for name, other in others]
         return [f"It is {said[0]}, and {said[1]}."]
+
+    def _compared(self, value: float, other: float, name: str) -> str:
+        """`0.02 (4.0%) below the second, trial 7 (0.5)`, or that they are level."""
+        if value == other:
+            return f"level with {name} ({number_text(other)})"
+        word = "above" if value > other else "below"
+        return f"{_difference(value, other)} {word} {name} ({number_text(other)})"
 
     @cached_property
     def saved(self) -> Saved | None:

@@ -7,6 +7,8 @@ from functools import partial
 from html import escape
 
 from pipelines.records import TrialHistory, TrialState
+from pipelines.report.again import command_again, why_not
+from pipelines.report.parts import copyable
 from pipelines.report.summary import Summary, epochs_of, is_number, number_text
 
 MOST_ROWS = 2_000
@@ -18,21 +20,25 @@ def trials_table(summary: Summary) -> str:
     import pandas as pd
 
     order = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAILED]
-    trials = sorted(summary.history.trials, key=lambda t: (order.index(t.state), summary.merit(t), t.number))[
-        :MOST_ROWS
-    ]
+    trials = sorted(
+        summary.history.trials, key=lambda t: (order.index(t.state), not t.feasible, summary.merit(t), t.number)
+    )[:MOST_ROWS]
     columns: list[tuple[str, Callable[[TrialHistory], str]]] = [
         (_head("trial"), lambda trial: _number(trial.number)),
         (_head("state"), _state),
         (_head(summary.history.metric), partial(_value, summary)),
+        *((_head(name), partial(_other, name)) for name, _ in summary.history.objectives[1:]),
         (_head("best epoch"), lambda trial: _number(trial.best_epoch)),
         (_head("epochs"), lambda trial: _number(epochs_of(trial))),
         (_head("seconds"), lambda trial: _number(trial.seconds)),
         *((_head(short, path), partial(_setting, path)) for path, short in summary.params.items()),
         (_head("run"), partial(_run, summary)),
+        (_head("train again"), _again),
     ]
     if any(trial.attempt > 1 for trial in trials):
-        columns.insert(-1, (_head("attempt"), lambda trial: _number(trial.attempt)))
+        columns.insert(-2, (_head("attempt"), lambda trial: _number(trial.attempt)))
+    if any(trial.dropped for trial in trials):
+        columns.insert(-2, (_head("checkpoint"), lambda trial: "dropped" if trial.dropped else NOTHING))
     rows = [[cell(trial) for _, cell in columns] for trial in trials]
     frame = pd.DataFrame(rows, columns=pd.Index([head for head, _ in columns], dtype="object"), dtype="object")
     with pd.option_context("display.max_colwidth", None):
@@ -83,7 +89,11 @@ def _number(value: float | None) -> str:
 
 def _state(trial: TrialHistory) -> str:
     name = trial.state.value.lower()
-    return f'<span class="state-{name}">{name}</span>'
+    told = f'<span class="state-{name}">{name}</span>'
+    broken = [f"{constraint} by {number_text(by, 3)}" for constraint, by in trial.violations.items() if by > 0]
+    if broken:
+        told += f' <span class="state-failed">breaks {escape(_shortened(", ".join(broken), 80))}</span>'
+    return told
 
 
 def _value(summary: Summary, trial: TrialHistory) -> str:
@@ -91,6 +101,16 @@ def _value(summary: Summary, trial: TrialHistory) -> str:
     if value is None:
         return NOTHING
     return f"<span class=winner>{number_text(value, 6)}</span>" if trial is summary.best else number_text(value, 6)
+
+
+def _other(name: str, trial: TrialHistory) -> str:
+    value = trial.values.get(name)
+    return NOTHING if value is None or not is_number(value) else number_text(value, 6)
+
+
+def _again(trial: TrialHistory) -> str:
+    command = command_again(trial)
+    return copyable(command) if command else f'<span class="note">{escape(why_not(trial))}</span>'
 
 
 def _setting(path: str, trial: TrialHistory) -> str:
