@@ -95,7 +95,7 @@ def sweep(
     from pipelines.launch import run_sweep
 
     console = _console(stderr=as_json)
-    summary = run_sweep(recipe, console=console, fresh=not resume, promote=not no_promote)
+    summary = run_sweep(recipe, console=console, command=_own_command(), fresh=not resume, promote=not no_promote)
     from pipelines.summary import show_summary
 
     show_summary(summary, console, command=_own_command())
@@ -186,15 +186,28 @@ def rollback(
 
 
 @app.command()
-def reconcile() -> None:
-    """Close what a crash left open, and deliver what the server has missed."""
-    _mend("reconcile")
+def reconcile(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is off; exit code 1 where something is.")
+    ] = False,
+) -> None:
+    """Compare Optuna, MLflow, journals, checkpoints and registry, mend what a crash left, deliver what is missing."""
+    from pipelines.verbs import mend
+
+    _say(*mend(check=check))
 
 
 @app.command()
-def sync() -> None:
+def sync(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="A REGATTA_HOME or study's folder, copied from another machine."),
+    ] = None,
+) -> None:
     """Deliver every journal to the tracking server."""
-    _mend("sync")
+    from pipelines.verbs import deliver
+
+    _say(*deliver(folder))
 
 
 @app.command()
@@ -268,10 +281,7 @@ def schema(
         path.write_text(text, encoding="utf-8")
 
 
-def _mend(verb: str) -> None:
-    from pipelines.verbs import mend
-
-    lines, whole = mend(verb)
+def _say(lines: list[str], whole: bool) -> None:
     for line in lines:
         print(line)
     if not whole:

@@ -24,6 +24,7 @@ from pipelines.pictures import sample_grid
 from pipelines.promote import Promoted, best_trial
 from pipelines.records import StudyHistory, TrialHistory
 from pipelines.report import write_report
+from pipelines.report.note import describe
 from pipelines.search_space import NOT_VARIED
 from pipelines.study import Counts, Study
 from pipelines.sweep import Outcome
@@ -137,8 +138,8 @@ class Closing:
                 **({"regatta.recipe": recipe} if len(recipe) <= _TAG_BYTES else {}),
             },
             params={
-                "objective": config.objective.metric,
-                "direction": config.objective.sense,
+                "objective": ", ".join(each.metric for each in config.objectives),
+                "direction": ", ".join(each.sense for each in config.objectives),
                 "sampler": config.sampler.name,
                 "pruner": config.pruner.name,
                 **_shared(config),
@@ -158,7 +159,7 @@ class Closing:
             arrived = self._flush()
         self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, None)
-        best = best_trial(history.trials, history.direction)
+        best = best_trial(history.trials, history.direction, history.objectives, history.pick or "first")
         promoted, refused = None, None
         if promote is not None and best is not None and not outcome.interrupted:
             try:
@@ -204,7 +205,7 @@ class Closing:
             tags={
                 "regatta.ended": outcome.ending.text,
                 "regatta.ended_by": outcome.ending.by,
-                "regatta.front": json.dumps(self._study.front()),
+                **({"regatta.front": json.dumps(self._study.front())} if len(self._config.objectives) > 1 else {}),
             },
         )
 
@@ -277,19 +278,3 @@ def _shared(config: SweepConfig) -> dict[str, str]:
 def run_tags(uid: str) -> dict[str, str]:
     """What every run of a sweep is tagged with, beside where it came from."""
     return {"regatta.study_uid": uid}
-
-
-def describe(history: StudyHistory, best: TrialHistory | None) -> str:
-    """The parent run's description in MLflow: a short summary in Markdown."""
-    lines = [f"**{history.study}**: {len(history.trials)} trials, objective `{history.metric}`, {history.direction}."]
-    if best is not None and best.value is not None:
-        lines.append(f"Best: trial {best.number}, `{history.metric}` {best.value:.4f} at epoch {best.best_epoch}.")
-        lines.append("\n".join(f"- `{name}`: {value}" for name, value in best.params.items()))
-    if history.champion:
-        champion = history.champion
-        scores = [
-            f"{name.replace('_', ' ')} {value:.4f}" for name, value in champion.items() if name.startswith("test_")
-        ]
-        lines.append(f"Champion: version {champion['version']}, {', '.join(scores)} on sealed data.")
-    lines += [f"[{name}: all trials, best first]({address})" for name, address in history.links.items()]
-    return "\n\n".join(lines)

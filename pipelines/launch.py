@@ -25,6 +25,7 @@ from pipelines.phases import Phases
 from pipelines.progress import Progress
 from pipelines.promote import Judge, promote_with
 from pipelines.recipes import check_with_data, identity
+from pipelines.reconcile import mend_study
 from pipelines.stack import tracking_server
 from pipelines.study import Study
 from pipelines.sweep import Outcome, Sweep
@@ -75,7 +76,7 @@ def run_sweep(
         study = Study(config, storage_of(folder), facts.uid)
         open_rooms.callback(study.close)
         with phases.of("mending"):
-            for line in [""][:0]:
+            for line in mend_study(folder, study, facts, server):
                 console.print(line, style="yellow", highlight=False)
         for line in study.begin(home):
             console.print(line, style="yellow", highlight=False)

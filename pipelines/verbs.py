@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipelines import reconcile
@@ -11,7 +12,7 @@ from pipelines.errors import ConfigError, HomeError, Mistake, NothingToPromote
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import Home, StudyFolder
-from pipelines.launch import make_judge_executor, user_data_folder
+from pipelines.launch import make_judge_executor, storage_of, user_data_folder
 from pipelines.promote import JUDGED_BY, Judge, Promoted, best_trial, promote_with
 from pipelines.records import StudyHistory
 from pipelines.report import write_report
@@ -38,8 +39,9 @@ def promote_study(name: str) -> Promoted:
         experiment_id = delivery.experiments.get(config.study)
         if experiment_id is None:
             raise NothingToPromote(f"The runs of study '{name}' are not on {server} yet. Send them with: regatta sync")
-        trials = _gather(folder, facts, delivery, {}).trials
-        best = best_trial(trials, config.objective.sense)
+        gathered = _gather(folder, facts, delivery, {})
+        trials = gathered.trials
+        best = best_trial(trials, gathered.direction, gathered.objectives, gathered.pick or "first")
         if best is None:
             raise NothingToPromote(
                 f"Study '{name}' has no candidate: {len(trials)} trials, none of them complete. Run more with: regatta "
@@ -67,7 +69,7 @@ def report_study(name: str) -> str:
     folder = Home.from_environment().known_study(name)
     facts = StudyFacts.read(folder)
     delivery = read_delivery(folder.journal, facts.server)
-    study = Study(facts.recipe(), folder.storage)
+    study = Study(facts.recipe(), storage_of(folder), facts.uid)
     try:
         history = _gather(folder, facts, delivery, study.importances())
     finally:
@@ -90,19 +92,40 @@ def newest_address() -> str:
     raise HomeError(f"No sweep under {home.root} has reached an MLflow server yet. Begin with: make sweep")
 
 
-def mend(verb: str) -> tuple[list[str], bool]:
-    """Runs `reconcile` or `sync` over all studies: what it did, line by line, and whether nothing is left to do."""
+def mend(*, check: bool = False) -> tuple[list[str], bool]:
+    """Runs `reconcile` over all studies: what it did, line by line, and whether nothing is left to do."""
     home = Home.from_environment()
-    lines, whole = [], True
-    for found in getattr(reconcile, verb)(home, tracking_server(wait=True)):
-        whole = whole and not found.missing and not found.skipped
-        if found.skipped:
-            lines.append(f"{found.study}: left alone. {found.skipped}")
+    found = list(reconcile.reconcile(home, tracking_server(wait=True), _open_study, check=check))
+    return _told(found, home, check=check), all(mended.whole for mended in found)
+
+
+def deliver(folder: Path | None) -> tuple[list[str], bool]:
+    """Runs `sync` over all studies, or over a folder that was brought from elsewhere; as `mend`."""
+    home, server = Home.from_environment(), tracking_server(wait=True)
+    found = list(reconcile.sync(home, server) if folder is None else reconcile.sync_folder(folder, server))
+    return _told(found, home, check=False), all(mended.whole for mended in found)
+
+
+def _told(found: list[reconcile.Mended], home: Home, *, check: bool) -> list[str]:
+    lines = []
+    for mended in found:
+        if mended.skipped:
+            lines.append(f"{mended.study}: left alone. {mended.skipped}")
             continue
-        rest = f", {found.missing} still to deliver ({found.problem})" if found.missing else ""
-        closed = f"{found.closed} runs closed, " if verb == "reconcile" else ""
-        lines.append(f"{found.study}: {closed}{found.sent} journal entries delivered{rest}")
-    return lines or [f"There is no study under {home.root}."], whole
+        lines += [f"{mended.study}: {sentence}" for sentence in mended.said]
+        if check:
+            lines += [] if mended.said else [f"{mended.study}: all records agree"]
+            continue
+        rest = f", {mended.missing} still to deliver ({mended.problem})" if mended.missing else ""
+        lines.append(f"{mended.study}: {mended.sent} journal entries delivered{rest}")
+    return lines or [f"There is no study under {home.root}."]
+
+
+def _open_study(folder: StudyFolder, facts: StudyFacts) -> Study | None:
+    storage = storage_of(folder)
+    if isinstance(storage, Path) and not storage.exists():
+        return None
+    return Study(facts.recipe(), storage, facts.uid)
 
 
 def model_history(name: str) -> list[str]:

@@ -6,11 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.tracking.entries import Logged, PictureKept, RunBegun
+from pipelines.tracking.entries import CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
+from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
+
+UID_TAG = "regatta.uid"
+CHECKPOINT_TAG = "regatta.checkpoint"
+"""On a run, what became of its checkpoint where it is not kept any more."""
 
 
 class Unavailable(Exception):
-    """The tracker could not be reached, or was not itself; the same delivery may succeed later."""
+    """The tracker could not be reached, or was not itself; the same delivery may succeed later.
+
+    Attributes:
+        wait_s: For how long it asked to be left alone; 0 where it did not.
+    """
+
+    def __init__(self, text: str, wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 class Refused(Exception):
@@ -21,7 +34,7 @@ class Tracker(ABC):
     """Called by the sender, from several threads at once, but for one run from one thread at a time.
 
     The exception is `keep_picture`, of which several may be under way for one run, though never beside other calls.
-    Every method raises `Unavailable` or `Refused`, and nothing else.
+    Every method raises `Unavailable` or `Refused`, and nothing else. `reconcile` asks what the tracker holds.
     """
 
     @abstractmethod
@@ -54,3 +67,57 @@ class Tracker(ABC):
     @abstractmethod
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Closes the run with FINISHED, FAILED or KILLED."""
+
+    # checkpoints
+
+    @abstractmethod
+    def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
+        """Takes a checkpoint as a model of its own, with its epoch's metrics, and is sure that its file has arrived.
+
+        Args:
+            run_id: The run that it belongs to.
+            path: The file. Where it was delivered before, it need not be there any more.
+            entry: What is said of it.
+            suspect: Whether an earlier delivery may have come some way unseen, so that it must be gone on with.
+        """
+
+    @abstractmethod
+    def drop_checkpoint(self, run_id: str, entry: CheckpointDropped) -> None:
+        """Removes a checkpoint and its file, unless a registered version reaches it; the run's tag says what was done.
+
+        One that never came is none to remove, and the tag says the same.
+        """
+
+    # what reconcile asks
+
+    @abstractmethod
+    def has_run(self, run_id: str, uid: str) -> bool:
+        """Whether it still has this run; False where it has lost its data since it took it."""
+
+    @abstractmethod
+    def held_runs(self, experiment: str, tag: str, value: str) -> list[HeldRun]:
+        """All runs of an experiment with that tag; none where there is no such experiment."""
+
+    @abstractmethod
+    def history(self, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
+        """All points of a metric, (step, value) in no order, by run."""
+
+    @abstractmethod
+    def discard(self, run_id: str, reason: str) -> None:
+        """Puts a run aside that is there twice."""
+
+    @abstractmethod
+    def held_checkpoints(self, experiment: str) -> list[HeldCheckpoint]:
+        """All checkpoints of an experiment."""
+
+    @abstractmethod
+    def fetch_checkpoint(self, model_id: str, folder: Path) -> Path:
+        """Brings the file of a checkpoint into a folder."""
+
+    @abstractmethod
+    def fail_checkpoint(self, model_id: str, reason: str) -> None:
+        """Marks a checkpoint that will never be whole, with the reason as a tag."""
+
+    @abstractmethod
+    def damaged_versions(self, name: str) -> list[DamagedVersion]:
+        """Versions that are registered under a name and whose files are not all there."""

@@ -1,14 +1,21 @@
 """What the journal holds: a few kinds of entries, each about one run, in the order in which things happened.
 
 A run is called by a name of our own (`uid`) that exists before any server was asked; the sender learns the server's id.
+
+A line leaves out what has its default, so an epoch with six metrics takes about 290 bytes: a million epochs are 290 MB.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
+
+END_REASON = "end.reason"
+"""The tag that says why a run is closed by somebody else than its controller."""
+TAGS_OF_AN_END = (END_REASON, "regatta.reason")
+"""They say why a run is closed; one that is begun again loses them."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,29 @@ _KINDS: dict[str, type[Entry]] = {
 }
 
 
+def _defaults(kind: type[Entry]) -> dict[str, Any]:
+    """Every field of a kind with its default; `MISSING` for one that has to be told."""
+    return {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory() for each in fields(kind)
+    }
+
+
+_FIELDS = {kind: _defaults(kind) for kind in _KINDS.values()}
+
+
 def to_line(entry: Entry) -> bytes:
     """One line of JSON, ended by a newline. Infinity and NaN stand as Python's `json` writes them."""
-    return json.dumps({"kind": entry.kind, **asdict(entry)}, separators=(",", ":")).encode() + b"\n"
+    told: dict[str, Any] = {"kind": entry.kind}
+    for name, default in _FIELDS[type(entry)].items():
+        value = getattr(entry, name)
+        if value != default:
+            told[name] = dict(value) if isinstance(value, Mapping) else value
+    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+
+
+def of_the_machine(metrics: Mapping[str, float]) -> bool:
+    """Whether these are samples of the machine, whose steps are seconds and no epochs."""
+    return bool(metrics) and all(name.startswith("system/") for name in metrics)
 
 
 def starts_line_of(kind: str) -> bytes:

@@ -11,14 +11,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipelines.tracking.base import Refused, Tracker
-from pipelines.tracking.entries import Logged, PictureKept, RunBegun
+from pipelines.tracking import mlflow_checkpoints, mlflow_holdings
+from pipelines.tracking.base import UID_TAG, Refused, Tracker, Unavailable
+from pipelines.tracking.entries import (
+    END_REASON,
+    TAGS_OF_AN_END,
+    CheckpointDropped,
+    CheckpointKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+)
+from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
 from pipelines.tracking.mlflow_client import connect, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-UID_TAG = "regatta.uid"
 _PICTURES_TAG = "mlflow.loggedImages"
 _PICTURES_FOLDER = "images"
 _SMALL_PX = 256
@@ -32,6 +41,7 @@ class MlflowTracker(Tracker):
         self.uri = uri
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
+        self._experiment_of: dict[str, str] = {}
         self._pictured: set[str] = set()
         self._lock = threading.Lock()
         self._picturing = threading.Lock()
@@ -79,16 +89,22 @@ class MlflowTracker(Tracker):
         if parent_run_id is not None:
             tags["mlflow.parentRunId"] = parent_run_id
         with mlflow_errors():
-            if suspect:
-                found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{entry.uid}'", max_results=1)
-                if found:
-                    run_id = str(found[0].info.run_id)
-                    client.update_run(run_id, status="RUNNING")
-                    _log(client, run_id, params=entry.params, tags=tags)
-                    return run_id
+            found = self._run_of(entry.uid, experiment_id) if suspect else None
+            if found is not None:
+                run_id = str(found.info.run_id)
+                client.update_run(run_id, status="RUNNING")
+                for tag in TAGS_OF_AN_END:
+                    if tag in found.data.tags:
+                        client.delete_tag(run_id, tag)
+                _log(client, run_id, params=entry.params, tags=tags)
+                self._experiment_of[run_id] = experiment_id
+                return run_id
             run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=entry.name)
-            run_id = str(run.info.run_id)
+            run_id = str(run.info.run_id or "")
+            if not run_id:  # what MLflow's client makes of an answer without content
+                raise Unavailable(f"{self.uri} gave no answer that says whether the run was made")
             _log(client, run_id, params=entry.params)
+            self._experiment_of[run_id] = experiment_id
             return run_id
 
     def log(self, run_id: str, entries: Sequence[Logged]) -> None:
@@ -133,6 +149,100 @@ class MlflowTracker(Tracker):
         """Closes the run."""
         with mlflow_errors():
             self.client.set_terminated(run_id, status, time_ms)
+
+    def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
+        """Makes a model of it; see `mlflow_checkpoints`."""
+        client = self.client
+        with mlflow_errors():
+            mlflow_checkpoints.keep(client, run_id, self._experiment_of_run(run_id), path, entry, suspect=suspect)
+
+    def drop_checkpoint(self, run_id: str, entry: CheckpointDropped) -> None:
+        """Deletes its file for good, and its model."""
+        client = self.client
+        with mlflow_errors():
+            mlflow_checkpoints.drop(client, run_id, self._experiment_of_run(run_id), entry)
+
+    def has_run(self, run_id: str, uid: str) -> bool:
+        """Whether the run is there; one that somebody deleted still is."""
+        client = self.client
+        try:
+            with mlflow_errors():
+                there = client.get_run(run_id).data.tags.get(UID_TAG) == uid
+        except Refused:
+            there = False
+        if not there:  # then nothing else is as it was, either
+            with self._lock:
+                self._experiments.clear()
+                self._experiment_of.clear()
+                self._pictured.clear()
+        return there
+
+    def held_runs(self, experiment: str, tag: str, value: str) -> list[HeldRun]:
+        """Searches for the tag."""
+        client = self.client
+        with mlflow_errors():
+            experiment_id = self._known_experiment(experiment)
+            return mlflow_holdings.runs(client, experiment_id, tag, value) if experiment_id else []
+
+    def history(self, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, float]]]:
+        """Reads it in bulk where the server can."""
+        client = self.client
+        with mlflow_errors():
+            return mlflow_holdings.history(client, run_ids, metric)
+
+    def discard(self, run_id: str, reason: str) -> None:
+        """Deletes the run, which MLflow can undo."""
+        client = self.client
+        with mlflow_errors():
+            client.set_tag(run_id, END_REASON, reason)
+            client.set_terminated(run_id, "KILLED")
+            client.delete_run(run_id)
+
+    def held_checkpoints(self, experiment: str) -> list[HeldCheckpoint]:
+        """Searches for their type."""
+        client = self.client
+        with mlflow_errors():
+            experiment_id = self._known_experiment(experiment)
+            return mlflow_checkpoints.held(client, experiment_id) if experiment_id else []
+
+    def fetch_checkpoint(self, model_id: str, folder: Path) -> Path:
+        """Downloads it."""
+        client = self.client
+        with mlflow_errors():
+            return mlflow_checkpoints.fetch(client, model_id, folder)
+
+    def fail_checkpoint(self, model_id: str, reason: str) -> None:
+        """Sets MLflow's own status."""
+        client = self.client
+        with mlflow_errors():
+            mlflow_checkpoints.fail(client, model_id, reason)
+
+    def damaged_versions(self, name: str) -> list[DamagedVersion]:
+        """Lists the files of every version."""
+        client = self.client
+        with mlflow_errors():
+            return mlflow_holdings.damaged_versions(client, name)
+
+    def _run_of(self, uid: str, experiment_id: str) -> Any:
+        """The run with this uid; None where there is none, which one that somebody deleted is not."""
+        from mlflow.entities import ViewType
+
+        found = self.client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'", ViewType.ALL, 10)
+        there = next((run for run in found if run.info.lifecycle_stage == "active"), None)
+        if there is None and found:
+            raise Refused(
+                f"its run {found[0].info.run_id} was deleted on {self.uri}; restore it there to have it go on"
+            )
+        return there
+
+    def _known_experiment(self, name: str) -> str | None:
+        found = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id) if found is not None else None
+
+    def _experiment_of_run(self, run_id: str) -> str:
+        if run_id not in self._experiment_of:
+            self._experiment_of[run_id] = str(self.client.get_run(run_id).info.experiment_id)
+        return self._experiment_of[run_id]
 
 
 def _picture_name(entry: PictureKept) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
@@ -12,15 +13,19 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.entities import Run as MlflowRun
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from PIL import Image
 
 from pipelines.tracking import make_tracker
 from pipelines.tracking.base import Refused, Tracker, Unavailable
-from pipelines.tracking.entries import Logged, PictureKept, RunBegun
+from pipelines.tracking.entries import CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
+from pipelines.tracking.holdings import HeldCheckpoint
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 
@@ -38,6 +43,23 @@ class Seen:
     files: dict[str, bytes]
     pictures: dict[tuple[str, int], list[bytes]]
     """By series and step: every picture that a leafing reader could come by."""
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint's file, and what the journal says of it."""
+
+    path: Path
+    entry: CheckpointKept
+
+
+def a_checkpoint(folder: Path, uid: str, step: int, val_loss: float) -> Checkpoint:
+    folder.mkdir(exist_ok=True)
+    path = folder / "best.keras"
+    path.write_bytes(f"the weights of {uid} at {step}".encode() * 100)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    metrics = {"val_loss": val_loss}
+    return Checkpoint(path, CheckpointKept(uid, BEGUN_MS + step, path.name, "trial-000", step, digest, metrics))
 
 
 def png(color: str, size: tuple[int, int] = (300, 320)) -> bytes:
@@ -101,6 +123,18 @@ class TrackerContract(ABC):
         assert self.run_ids(tracker, experiment_id) == [run_id]
         assert self.see(tracker, run_id).status == "RUNNING"
         assert self.see(tracker, run_id).params == {"epochs": "3"}
+
+    def test_a_run_that_goes_on_says_no_more_why_it_was_closed(
+        self, tracker: Tracker, experiment_id: str, entry: RunBegun, run_id: str
+    ) -> None:
+        why = {"end.reason": "its controller was gone", "regatta.reason": "its controller was gone"}
+        tracker.log(run_id, [Logged("x", BEGUN_MS, tags=why)])
+        tracker.end(run_id, "KILLED", BEGUN_MS + 1)
+
+        tracker.begin(entry, experiment_id, None, suspect=True)
+
+        assert not why.keys() & self.see(tracker, run_id).tags.keys()
+        assert self.see(tracker, run_id).tags["regatta.trial"] == "0"
 
     def test_a_suspect_run_that_is_not_there_is_made(
         self, tracker: Tracker, experiment_id: str, entry: RunBegun
@@ -252,6 +286,161 @@ class TrackerContract(ABC):
         with pytest.raises(Refused):
             tracker.end("0" * 32, "FINISHED", BEGUN_MS)
 
+    # checkpoints
+
+    @abstractmethod
+    def register(self, tracker: Tracker, name: str, model_id: str, run_id: str) -> None:
+        """Registers a checkpoint as it is, as somebody may do on MLflow's page."""
+
+    @pytest.fixture
+    def kept(self, tracker: Tracker, run_id: str, entry: RunBegun, tmp_path: Path) -> Checkpoint:
+        """A checkpoint of the run's epoch 3 that was delivered, after its epochs."""
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        logged = [Logged(entry.uid, BEGUN_MS + step, step, {"val_loss": 1 / (1 + step)}) for step in range(5)]
+        tracker.log(run_id, logged)
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
+        return made
+
+    def held(self, tracker: Tracker, study: str) -> list[tuple[str, str, str]]:
+        return [(each.uid, each.sha256, each.status) for each in tracker.held_checkpoints(study)]
+
+    def test_a_checkpoint_is_a_model_whose_file_comes_back_as_it_was(
+        self, tracker: Tracker, study: str, entry: RunBegun, kept: Checkpoint, tmp_path: Path
+    ) -> None:
+        (model,) = tracker.held_checkpoints(study)
+
+        assert model == HeldCheckpoint(model.model_id, entry.uid, kept.entry.sha256, "READY")
+        back = tracker.fetch_checkpoint(model.model_id, tmp_path / "back")
+        assert (back.name, back.read_bytes()) == ("best.keras", kept.path.read_bytes())
+
+    def test_a_checkpoints_metrics_are_the_points_that_its_run_has_and_no_second_ones(
+        self, tracker: Tracker, run_id: str, kept: Checkpoint
+    ) -> None:
+        assert self.see(tracker, run_id).points["val_loss"] == [(step, 1 / (1 + step)) for step in range(5)]
+
+    def test_a_checkpoint_that_is_delivered_twice_is_there_once_even_where_its_file_is_gone_by_then(
+        self, tracker: Tracker, study: str, run_id: str, kept: Checkpoint
+    ) -> None:
+        tracker.keep_checkpoint(run_id, kept.path, kept.entry, suspect=True)
+        kept.path.unlink()
+        tracker.keep_checkpoint(run_id, kept.path, kept.entry, suspect=True)
+
+        assert [status for _, _, status in self.held(tracker, study)] == ["READY"]
+        assert len(self.see(tracker, run_id).points["val_loss"]) == 5
+
+    def test_a_checkpoint_whose_file_is_gone_is_refused(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, tmp_path: Path
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 0, 1.0)
+        made.path.unlink()
+
+        for suspect in (False, True):
+            with pytest.raises(Refused, match=r"best\.keras is gone"):
+                tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=suspect)
+        assert self.held(tracker, study) == []
+
+    def test_a_dropped_checkpoint_is_gone_and_the_run_says_why(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, kept: Checkpoint
+    ) -> None:
+        dropped = CheckpointDropped(entry.uid, BEGUN_MS + 9, kept.entry.sha256, "not among the 3 best")
+        (model,) = tracker.held_checkpoints(study)
+
+        for _ in range(2):
+            tracker.drop_checkpoint(run_id, dropped)
+
+        assert self.held(tracker, study) == []
+        assert self.see(tracker, run_id).tags["regatta.checkpoint"] == "dropped: not among the 3 best"
+        with pytest.raises(Refused):
+            tracker.fetch_checkpoint(model.model_id, kept.path.parent / "back")
+
+    def test_dropping_one_checkpoint_leaves_all_others(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, kept: Checkpoint, tmp_path: Path
+    ) -> None:
+        other = a_checkpoint(tmp_path / "other", entry.uid, 4, 0.2)
+        tracker.keep_checkpoint(run_id, other.path, other.entry, suspect=False)
+
+        tracker.drop_checkpoint(run_id, CheckpointDropped(entry.uid, BEGUN_MS, other.entry.sha256, "no room"))
+
+        assert self.held(tracker, study) == [(entry.uid, kept.entry.sha256, "READY")]
+
+    def test_a_checkpoint_that_never_came_is_dropped_in_words_alone(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun
+    ) -> None:
+        tracker.drop_checkpoint(run_id, CheckpointDropped(entry.uid, BEGUN_MS, "0" * 64, "no room"))
+
+        assert self.see(tracker, run_id).tags["regatta.checkpoint"] == "dropped: no room"
+        assert self.held(tracker, study) == []
+
+    def test_a_checkpoint_that_a_registered_version_reaches_is_never_dropped(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, kept: Checkpoint, tmp_path: Path
+    ) -> None:
+        (model,) = tracker.held_checkpoints(study)
+        self.register(tracker, study, model.model_id, run_id)
+
+        tracker.drop_checkpoint(run_id, CheckpointDropped(entry.uid, BEGUN_MS, kept.entry.sha256, "no room"))
+
+        assert self.held(tracker, study) == [(entry.uid, kept.entry.sha256, "READY")]
+        assert tracker.fetch_checkpoint(model.model_id, tmp_path / "back").read_bytes() == kept.path.read_bytes()
+        assert self.see(tracker, run_id).tags["regatta.checkpoint"].startswith("kept: ")
+
+    def test_a_checkpoint_that_will_never_be_whole_is_marked(
+        self, tracker: Tracker, study: str, kept: Checkpoint
+    ) -> None:
+        (model,) = tracker.held_checkpoints(study)
+
+        tracker.fail_checkpoint(model.model_id, "its file is gone")
+
+        assert [status for _, _, status in self.held(tracker, study)] == ["FAILED"]
+
+    # what reconcile asks
+
+    def test_a_tracker_knows_its_runs_by_id_and_uid(self, tracker: Tracker, entry: RunBegun, run_id: str) -> None:
+        assert tracker.has_run(run_id, entry.uid)
+        assert not tracker.has_run(run_id, "another")
+        assert not tracker.has_run("0" * 32, entry.uid)
+
+    def test_runs_are_found_by_a_tag_with_their_newest_metrics(
+        self, tracker: Tracker, study: str, experiment_id: str, entry: RunBegun, run_id: str
+    ) -> None:
+        other = RunBegun(f"{study}-00001", study, "trial-001", BEGUN_MS, None, {"regatta.trial": "1"})
+        tracker.begin(other, experiment_id, None, suspect=False)
+        tracker.log(run_id, [Logged("x", BEGUN_MS + step, step, {"loss": 3.0 - step}) for step in (2, 0, 1)])
+        tracker.end(run_id, "FINISHED", BEGUN_MS + 5)
+
+        (found,) = tracker.held_runs(study, "regatta.trial", "0")
+
+        assert (found.run_id, found.uid, found.status) == (run_id, entry.uid, "FINISHED")
+        assert (found.metrics, found.tags["regatta.trial"]) == ({"loss": 1.0}, "0")
+        assert [run.uid for run in tracker.held_runs(study, "regatta.uid", other.uid)] == [other.uid]
+        assert tracker.held_runs(f"{study}-unknown", "regatta.trial", "0") == []
+
+    def test_the_history_of_a_metric_is_read_for_many_runs_at_once(
+        self, tracker: Tracker, study: str, experiment_id: str
+    ) -> None:
+        run_ids = []
+        for number in range(4):
+            begun = RunBegun(f"{study}-{number}", study, f"trial-{number}", BEGUN_MS)
+            run_ids.append(tracker.begin(begun, experiment_id, None, suspect=False))
+            tracker.log(
+                run_ids[-1], [Logged("x", BEGUN_MS + step, step, {"loss": step + 0.5}) for step in range(number)]
+            )
+
+        found = tracker.history(run_ids, "loss")
+
+        assert {run_id: sorted(points) for run_id, points in found.items()} == {
+            run_id: [(step, step + 0.5) for step in range(number)] for number, run_id in enumerate(run_ids)
+        }
+
+    def test_a_double_that_is_put_aside_is_found_no_more(
+        self, tracker: Tracker, study: str, experiment_id: str, entry: RunBegun, run_id: str
+    ) -> None:
+        tracker.discard(run_id, "it was there twice")
+
+        assert tracker.held_runs(study, "regatta.uid", entry.uid) == []
+
+    def test_a_name_that_nobody_registered_has_no_damaged_version(self, tracker: Tracker, study: str) -> None:
+        assert tracker.damaged_versions(study) == []
+
 
 class TestMemoryTracker(TrackerContract):
     @pytest.fixture
@@ -270,6 +459,10 @@ class TestMemoryTracker(TrackerContract):
     def run_ids(self, tracker: Tracker, experiment_id: str) -> list[str]:
         assert isinstance(tracker, MemoryTracker)
         return [run_id for run_id, run in tracker.runs.items() if run.experiment_id == experiment_id]
+
+    def register(self, tracker: Tracker, name: str, model_id: str, run_id: str) -> None:
+        assert isinstance(tracker, MemoryTracker)
+        tracker.models[model_id].reached = True
 
     def test_a_run_knows_its_parent(self, tracker: Tracker, experiment_id: str, entry: RunBegun, run_id: str) -> None:
         child = tracker.begin(RunBegun("child", entry.experiment, "c", BEGUN_MS), experiment_id, run_id, suspect=False)
@@ -340,6 +533,198 @@ class MlflowContract(TrackerContract):
         assert isinstance(tracker, MlflowTracker)
         return [run.info.run_id for run in tracker.client.search_runs([experiment_id])]
 
+    def register(self, tracker: Tracker, name: str, model_id: str, run_id: str) -> None:
+        assert isinstance(tracker, MlflowTracker)
+        tracker.client.create_registered_model(name)
+        tracker.client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+
+    def half_delivered(self, client: MlflowClient, experiment_id: str, run_id: str, made: Checkpoint) -> str:
+        """A checkpoint whose delivery broke off before its file had arrived."""
+        tags = {"regatta.uid": made.entry.uid, "regatta.checkpoint_sha256": made.entry.sha256}
+        model = client.create_logged_model(experiment_id, "trial-000", run_id, tags, model_type="checkpoint")
+        return str(model.model_id)
+
+    def outputs(self, client: MlflowClient, run_id: str) -> list[tuple[str, int]]:
+        outputs = client.get_run(run_id).outputs
+        assert outputs is not None
+        return [(output.model_id, output.step) for output in outputs.model_outputs]
+
+    def test_mlflows_own_ranking_finds_the_best_checkpoint_first(
+        self, tracker: Tracker, client: MlflowClient, study: str, experiment_id: str, tmp_path: Path
+    ) -> None:
+        uids = []
+        for number, value in enumerate((0.5, 0.125, 0.25)):
+            begun = RunBegun(f"{study}-{number}", study, f"trial-{number}", BEGUN_MS)
+            run_id = tracker.begin(begun, experiment_id, None, suspect=False)
+            made = a_checkpoint(tmp_path / str(number), begun.uid, 3, value)
+            tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
+            uids.append(begun.uid)
+
+        for ascending, expected in ((True, [1, 2, 0]), (False, [0, 2, 1])):
+            order = [{"field_name": "metrics.val_loss", "ascending": ascending}]
+            ranked = client.search_logged_models([experiment_id], "status = 2", order_by=order)
+            assert [model.tags["regatta.uid"] for model in ranked] == [uids[number] for number in expected]
+
+    def test_a_checkpoint_is_an_output_of_its_run_at_its_epoch(
+        self, client: MlflowClient, run_id: str, kept: Checkpoint, experiment_id: str
+    ) -> None:
+        (model,) = client.search_logged_models([experiment_id])
+
+        assert self.outputs(client, run_id) == [(model.model_id, 3)]
+        assert (model.name, model.model_type, model.source_run_id) == ("trial-000", "checkpoint", run_id)
+        assert [(point.key, point.value, point.step) for point in model.metrics or ()] == [("val_loss", 0.25, 3)]
+
+    @pytest.mark.parametrize("stage", ["made", "uploaded", "linked", "measured"])
+    def test_a_half_delivered_checkpoint_is_completed_and_not_doubled(
+        self,
+        tracker: Tracker,
+        client: MlflowClient,
+        study: str,
+        experiment_id: str,
+        run_id: str,
+        entry: RunBegun,
+        tmp_path: Path,
+        stage: str,
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        model_id = self.half_delivered(client, experiment_id, run_id, made)
+        stages = ["made", "uploaded", "linked", "measured"]
+        if stages.index(stage) >= 1:
+            client.log_model_artifact(model_id, str(made.path))
+        if stages.index(stage) >= 2:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, 3)])
+        if stages.index(stage) >= 3:
+            client.log_batch(run_id, [Metric("val_loss", 0.25, made.entry.time_ms, 3, model_id=model_id)])
+
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=True)
+
+        (model,) = client.search_logged_models([experiment_id])
+        assert (model.model_id, str(model.status)) == (model_id, "READY")
+        assert [(point.key, point.value) for point in model.metrics or ()] == [("val_loss", 0.25)]
+        assert self.outputs(client, run_id) == [(model_id, 3)]
+        assert self.see(tracker, run_id).points["val_loss"] == [(3, 0.25)]
+
+    def test_of_two_half_delivered_checkpoints_one_is_completed_and_the_other_taken_away(
+        self,
+        tracker: Tracker,
+        client: MlflowClient,
+        study: str,
+        experiment_id: str,
+        run_id: str,
+        entry: RunBegun,
+        tmp_path: Path,
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        for _ in range(2):
+            self.half_delivered(client, experiment_id, run_id, made)
+
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=True)
+
+        assert self.held(tracker, study) == [(entry.uid, made.entry.sha256, "READY")]
+
+    @pytest.mark.parametrize(
+        ("arrives", "words"), [(b"half", "has not arrived whole"), (b"x" * 4, "has not arrived as it was sent")]
+    )
+    def test_a_checkpoint_that_arrives_damaged_is_not_ready_and_delivered_again(
+        self,
+        tracker: Tracker,
+        client: MlflowClient,
+        study: str,
+        run_id: str,
+        entry: RunBegun,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        arrives: bytes,
+        words: str,
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        content = made.path.read_bytes()
+        damaged = tmp_path / "damaged" / "best.keras"
+        damaged.parent.mkdir()
+        damaged.write_bytes(arrives if words.endswith("whole") else arrives + content[4:])
+        upload = client.log_model_artifact
+        with monkeypatch.context() as patched:
+            patched.setattr(client, "log_model_artifact", lambda model_id, path: upload(model_id, str(damaged)))
+            with pytest.raises(Unavailable, match=words):
+                tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
+        assert [status for _, _, status in self.held(tracker, study)] == ["PENDING"]
+
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=True)
+
+        (model,) = tracker.held_checkpoints(study)
+        assert model.status == "READY"
+        assert tracker.fetch_checkpoint(model.model_id, tmp_path / "back").read_bytes() == content
+
+    def test_a_checkpoint_that_was_changed_on_this_disk_is_refused(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, tmp_path: Path
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        made.path.write_bytes(b"other weights")
+
+        with pytest.raises(Refused, match="is not what was written: its digest is"):
+            tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
+        assert self.held(tracker, study) == []
+
+    def test_a_dropped_checkpoints_bytes_are_gone_from_the_store(
+        self, tracker: Tracker, client: MlflowClient, run_id: str, kept: Checkpoint, experiment_id: str
+    ) -> None:
+        (model,) = client.search_logged_models([experiment_id])
+        assert [file.path for file in client.list_logged_model_artifacts(model.model_id)] == ["best.keras"]
+        repository = get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri)
+
+        tracker.drop_checkpoint(run_id, CheckpointDropped(kept.entry.uid, BEGUN_MS, kept.entry.sha256, "no room"))
+
+        assert repository.list_artifacts() == []
+
+    def test_a_checkpoint_of_which_a_champion_was_made_is_never_dropped(
+        self,
+        tracker: Tracker,
+        client: MlflowClient,
+        study: str,
+        experiment_id: str,
+        run_id: str,
+        kept: Checkpoint,
+    ) -> None:
+        client.create_registered_model(study)
+        package = client.create_logged_model(experiment_id, "package", run_id)
+        tags = {"regatta.checkpoint_sha256": kept.entry.sha256}
+        client.create_model_version(study, package.model_uri, run_id=run_id, tags=tags, model_id=package.model_id)
+
+        tracker.drop_checkpoint(run_id, CheckpointDropped(kept.entry.uid, BEGUN_MS, kept.entry.sha256, "no room"))
+
+        assert [status for _, _, status in self.held(tracker, study)] == ["READY"]
+        assert self.see(tracker, run_id).tags["regatta.checkpoint"] == f"kept: {study} version 1 needs it"
+
+    def test_registered_versions_without_their_files_are_told(
+        self, tracker: Tracker, client: MlflowClient, study: str, experiment_id: str, tmp_path: Path
+    ) -> None:
+        client.create_registered_model(study)
+        packages = {
+            "whole": {"manifest.json": '{"files": {"model.onnx": {}}}', "model.onnx": "x"},
+            "part": {"manifest.json": '{"files": {"model.onnx": {}, "golden.npz": {}}}', "model.onnx": "x"},
+            "empty": {},
+            "deleted": {"model.onnx": "x"},
+        }
+        for name, files in packages.items():
+            model = client.create_logged_model(experiment_id, name)
+            (tmp_path / name).mkdir()
+            for file, content in files.items():
+                (tmp_path / name / file).write_text(content)
+                client.log_model_artifact(model.model_id, str(tmp_path / name / file))
+            version = client.create_model_version(study, f"models:/{model.model_id}", model_id=model.model_id)
+            if name == "deleted":
+                location = model.artifact_location
+                repository: Any = get_artifact_repository(location, tracking_uri=client.tracking_uri)
+                repository.delete_artifacts()
+                client.delete_logged_model(model.model_id)
+        client.set_registered_model_alias(study, "champion", version.version)
+
+        damaged = tracker.damaged_versions(study)
+
+        assert [(each.version, each.aliases) for each in damaged] == [("2", ()), ("3", ()), ("4", ("champion",))]
+        assert damaged[0].problem == "golden.npz missing"
+        assert "there are no files at" in damaged[1].problem
+
     def test_a_child_names_its_parent_as_mlflow_expects_it(
         self, tracker: Tracker, experiment_id: str, entry: RunBegun, run_id: str
     ) -> None:
@@ -373,6 +758,19 @@ class MlflowContract(TrackerContract):
 
         with pytest.raises(Refused):
             tracker.log(run_id, [Logged("x", BEGUN_MS, 0, {"loss": 1.0})])
+
+    def test_a_run_that_somebody_deleted_is_not_made_again(
+        self, tracker: Tracker, client: MlflowClient, entry: RunBegun, run_id: str, experiment_id: str
+    ) -> None:
+        client.delete_run(run_id)
+
+        with pytest.raises(Refused, match=f"its run {run_id} was deleted on .*; restore it there"):
+            tracker.begin(entry, experiment_id, None, suspect=True)
+
+        assert tracker.has_run(run_id, entry.uid)
+        assert self.run_ids(tracker, experiment_id) == []
+        client.restore_run(run_id)
+        assert tracker.begin(entry, experiment_id, None, suspect=True) == run_id
 
     def test_pictures_lie_where_mlflows_own_log_image_puts_them(
         self, tracker: Tracker, client: MlflowClient, experiment_id: str, run_id: str, tmp_path: Path

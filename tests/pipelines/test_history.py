@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 
-from pipelines.history import best_value, gather, read_runs
+from pipelines.history import best_value, device_seconds, gather, read_runs, wall_seconds
 from pipelines.home import StudyFolder
 from pipelines.records import CallbackAct, TrialHistory, TrialPicture, TrialState
-from pipelines.tracking.entries import Entry, FileKept, Logged, PictureKept, RunBegun, RunEnded
+from pipelines.tracking.entries import (
+    CheckpointDropped,
+    CheckpointKept,
+    Entry,
+    FileKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+    RunEnded,
+)
 from pipelines.tracking.journal import Journal
 from tests.pipelines.scripted import recipe
 
@@ -246,3 +255,121 @@ def test_an_epoch_with_a_metric_called_seconds_keeps_its_curves(tmp_path: Path) 
     trial = the_trial(tmp_path, Logged("u-0", 5, 3, {"loss": 0.5, "seconds": 0.6}))
 
     assert trial.curves == {"loss": ((3, 0.5),)}
+
+
+# checkpoints
+
+
+def test_a_checkpoint_is_the_last_one_that_was_kept(tmp_path: Path) -> None:
+    begun = RunBegun("u-0", "tiny", "trial-000", 1, "u", TRIAL)
+    kept = [CheckpointKept("u-0", 5, f"trials/{n}/best.keras", "trial-000", n, f"sha{n}") for n in range(2)]
+    run = read_runs([begun, FileKept("u-0", "trials/old.keras", "checkpoint"), *kept])["u-0"]
+
+    assert run.checkpoint(tmp_path) == tmp_path / "trials/1/best.keras"
+    assert run.dropped is None
+    assert [(each.epoch, each.sha256) for each in run.checkpoints] == [(0, "sha0"), (1, "sha1")]
+
+
+def test_a_dropped_checkpoint_says_why(tmp_path: Path) -> None:
+    kept = [CheckpointKept("u-0", 5, f"{n}.keras", "trial-000", n, f"sha{n}") for n in range(2)]
+
+    trial = the_trial(tmp_path / "one", *kept, CheckpointDropped("u-0", 6, "sha1", "not among the 3 best"))
+    other = the_trial(tmp_path / "two", *kept, CheckpointDropped("u-0", 6, "sha0", "not among the 3 best"))
+
+    assert (trial.dropped, other.dropped) == ("not among the 3 best", None)
+
+
+# what is known of a trial when it is over
+
+
+def test_a_trial_tells_its_failure_its_values_its_violations_and_its_phases(tmp_path: Path) -> None:
+    metrics = {
+        "seconds": 9.0, "tracking_seconds": 0.25, "seconds.fit": 8.0, "seconds.build": 0.5,
+        "best.val_loss": 0.5, "best.parameters": 1000.0, "best.epoch": 1.0,
+    }  # fmt: skip
+    tags = {"regatta.failure": "out_of_memory", "regatta.violations": '{"val_accuracy": 0.125, "seconds": -1.0}'}
+    begun = RunBegun("u-0", "tiny", "trial-000", 1, "u", TRIAL)
+    run = read_runs([begun, Logged("u-0", 9, 0, metrics, tags)])["u-0"]
+
+    trial = run.as_trial("val_loss", None, None, ("val_loss", "parameters"))
+
+    assert (trial.failure, trial.values) == ("out_of_memory", {"val_loss": 0.5, "parameters": 1000.0})
+    assert trial.violations == {"val_accuracy": 0.125, "seconds": -1.0}
+    assert not trial.feasible
+    assert trial.phases == {"fit": 8.0, "build": 0.5, "tracking": 0.25}
+    assert (trial.seconds, trial.curves) == (9.0, {})
+
+
+def test_a_trial_of_an_older_journal_has_none_of_that(tmp_path: Path) -> None:
+    trial = the_trial(tmp_path, Logged("u-0", 9, 0, {"seconds": 1.0, "best.val_loss": 0.5}))
+
+    assert (trial.failure, dict(trial.values), dict(trial.violations), dict(trial.phases)) == (None, {}, {}, {})
+    assert trial.feasible
+
+
+def test_samples_of_the_machine_are_no_curves(tmp_path: Path) -> None:
+    sampled = Logged("u-0", 5, 10, {"system/cpu_percent": 99.0, "system/memory_mb": 700.0})
+
+    assert set(the_trial(tmp_path, Logged("u-0", 5, 0, {"loss": 1.0}), sampled).curves) == {"loss"}
+
+
+# time
+
+
+def begin(time_ms: int, uid: str = "u-0") -> RunBegun:
+    return RunBegun(uid, "tiny", "trial-000", time_ms, "u", TRIAL)
+
+
+def epoch(time_ms: int, number: int = 0) -> Logged:
+    return Logged("u-0", time_ms, number, {"loss": 1.0})
+
+
+TOLD = {"seconds": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("entries", "seconds"),
+    [
+        ([begin(1000)], 0.0),
+        ([begin(1000), epoch(3000)], 2.0),
+        ([begin(1000), epoch(3000), Logged("u-0", 5000, 0, TOLD), RunEnded("u-0", 5000, "FINISHED")], 4.0),
+        ([begin(1000), epoch(3000), RunEnded("u-0", 900_000, "KILLED")], 2.0),
+        ([begin(1000), epoch(3000), begin(10_000), epoch(11_500, 1)], 3.5),
+        ([begin(1000), epoch(3000), begin(10_000), epoch(11_500, 1), begin(20_000)], 3.5),
+        # what a trial tells at its end counts the attempts before, too
+        ([begin(1000), epoch(3000), begin(10_000), epoch(11_500, 1), Logged("u-0", 12_000, 0, TOLD)], 4.0),
+        ([begin(1000), Logged("u-0", 5000, 0, TOLD), begin(10_000), epoch(11_500, 1)], 5.5),
+        ([begin(1000), epoch(3000), FileKept("u-0", "x"), CheckpointKept("u-0", 99_000, "x", "x", 0, "x")], 2.0),
+    ],
+)
+def test_device_seconds_count_attempts_whose_controller_was_killed(entries: list[Entry], seconds: float) -> None:
+    assert device_seconds(read_runs(entries)["u-0"]) == seconds
+
+
+@pytest.mark.parametrize(
+    ("entries", "seconds"),
+    [
+        ([], 0.0),
+        ([begin(1000, "u")], 0.0),
+        ([begin(1000, "u"), begin(2000), epoch(5000)], 4.0),
+        ([begin(1000, "u"), epoch(5000), begin(100_000, "u"), epoch(100_500), RunEnded("u", 101_000, "FINISHED")], 5.0),
+        ([begin(500), epoch(800)], 0.0),
+        ([begin(1000, "u"), CheckpointKept("u-0", 99_000, "x", "x", 0, "x"), FileKept("u", "x")], 0.0),
+    ],
+)
+def test_wall_seconds_add_up_over_the_starts_of_a_sweep(entries: list[Entry], seconds: float) -> None:
+    assert wall_seconds(entries, "u") == seconds
+
+
+def test_a_run_knows_when_it_was_begun_and_last_heard_of() -> None:
+    run = read_runs([begin(1000), epoch(3000), begin(9000), FileKept("u-0", "x")])["u-0"]
+
+    assert (run.begun_ms, run.last_ms) == (1000, 9000)
+
+
+def test_a_run_that_goes_on_says_no_more_why_it_was_closed() -> None:
+    closed = Logged("u-0", 2000, 0, tags={"regatta.reason": "interrupted", "end.reason": "gone", "other": "stays"})
+
+    run = read_runs([begin(1000), closed, RunEnded("u-0", 3000, "KILLED"), begin(4000)])["u-0"]
+
+    assert run.tags == {**TRIAL, "other": "stays"}

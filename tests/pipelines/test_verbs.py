@@ -12,6 +12,7 @@ from pipelines.errors import ConfigError, HomeError, NothingToPromote
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
 from pipelines.reconcile import Mended
+from pipelines.study import Study
 from pipelines.tracking.entries import Logged, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.memory import MemoryTracker
@@ -112,24 +113,75 @@ def test_the_best_trial_is_promoted_with_the_studys_own_facts(home: Home, monkey
 
 def test_mending_tells_each_study_and_whether_something_is_left(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
-        Mended("a", closed=2, sent=10),
+        Mended("a", said=("trial 3 is open: closed.",), sent=10),
         Mended("b", skipped="Study 'b' is being run by process 7."),
         Mended("c", sent=1, missing=3, problem="connection refused"),
     ]
-    monkeypatch.setattr("pipelines.reconcile.reconcile", lambda home, server: iter(found))
+    monkeypatch.setattr("pipelines.reconcile.reconcile", lambda home, server, opens, check: iter(found))
 
-    lines, whole = verbs.mend("reconcile")
+    lines, whole = verbs.mend()
 
     assert lines == [
-        "a: 2 runs closed, 10 journal entries delivered",
+        "a: trial 3 is open: closed.",
+        "a: 10 journal entries delivered",
         "b: left alone. Study 'b' is being run by process 7.",
-        "c: 0 runs closed, 1 journal entries delivered, 3 still to deliver (connection refused)",
+        "c: 1 journal entries delivered, 3 still to deliver (connection refused)",
     ]
     assert not whole
 
 
+@pytest.mark.parametrize(
+    ("found", "lines", "whole"),
+    [
+        (Mended("a"), ["a: all records agree"], True),
+        (Mended("a", said=("trial 3 is open.",), unmended=1), ["a: trial 3 is open."], False),
+    ],
+)
+def test_checking_tells_each_study_that_all_is_well_or_what_is_not(
+    home: Home, monkeypatch: pytest.MonkeyPatch, found: Mended, lines: list[str], whole: bool
+) -> None:
+    asked: list[bool] = []
+
+    def reconcile(home: Home, server: str, opens: Any, check: bool) -> Any:
+        asked.append(check)
+        return iter([found])
+
+    monkeypatch.setattr("pipelines.reconcile.reconcile", reconcile)
+
+    assert verbs.mend(check=True) == (lines, whole)
+    assert asked == [True]
+
+
+def test_mending_opens_the_study_that_optuna_has_and_makes_none(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = study(home)
+    opened: list[bool] = []
+
+    def reconcile(home: Home, server: str, opens: Any, check: bool) -> Any:
+        found = opens(folder, StudyFacts.read(folder))
+        opened.append(found is not None)
+        if found is not None:
+            found.close()
+        return iter([])
+
+    monkeypatch.setattr("pipelines.reconcile.reconcile", reconcile)
+    verbs.mend()
+    assert not folder.storage.exists()
+    Study(recipe(), folder.storage).close()
+    verbs.mend()
+
+    assert opened == [False, True]
+
+
+def test_a_folder_from_elsewhere_is_delivered_by_name(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipelines.reconcile.sync_folder", lambda folder, server: iter([Mended(folder.name, sent=2)]))
+
+    assert verbs.deliver(tmp_path / "copied") == (["copied: 2 journal entries delivered"], True)
+
+
 def test_mending_nothing_says_so(home: Home) -> None:
-    lines, whole = verbs.mend("sync")
+    lines, whole = verbs.deliver(None)
 
     assert lines == [f"There is no study under {home.root}."]
     assert whole

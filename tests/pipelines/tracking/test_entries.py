@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.tracking.entries import (
+    CheckpointDropped,
+    CheckpointKept,
     Entry,
     FileKept,
     Logged,
@@ -29,6 +31,17 @@ ENTRIES: st.SearchStrategy[Any] = st.one_of(
         Logged, WORDS, TIMES, st.integers(0, 2**31), st.dictionaries(WORDS, st.floats(), max_size=5), TEXTS, TEXTS
     ),
     st.builds(FileKept, WORDS, WORDS, WORDS),
+    st.builds(
+        CheckpointKept,
+        WORDS,
+        TIMES,
+        WORDS,
+        WORDS,
+        st.integers(0, 2**31),
+        WORDS,
+        st.dictionaries(WORDS, st.floats(), max_size=5),
+    ),
+    st.builds(CheckpointDropped, WORDS, TIMES, WORDS, WORDS),
     st.builds(PictureKept, WORDS, TIMES, WORDS, WORDS, st.integers(0, 2**31)),
     st.builds(RunEnded, WORDS, TIMES, st.sampled_from(["FINISHED", "FAILED", "KILLED"])),
 )
@@ -62,7 +75,7 @@ def test_a_line_names_its_kind_for_people_who_read_the_file() -> None:
 
 @given(ENTRIES)
 def test_a_line_starts_with_its_kind_and_with_no_other(entry: Entry) -> None:
-    kinds = ("begun", "logged", "file", "picture", "ended")
+    kinds = ("begun", "logged", "file", "picture", "checkpoint", "dropped", "ended")
 
     assert [kind for kind in kinds if to_line(entry).startswith(starts_line_of(kind))] == [entry.kind]
 
@@ -85,3 +98,12 @@ def test_a_line_starts_with_its_kind_and_with_no_other(entry: Entry) -> None:
 )  # fmt: skip
 def test_a_journal_from_before_there_were_pictures_is_read_as_ever(line: str, entry: Entry) -> None:
     assert repr(from_line(line.encode() + b"\n")) == repr(entry)
+
+
+def test_a_line_leaves_out_what_goes_without_saying() -> None:
+    assert json.loads(to_line(Logged("u", 1, 0, {"loss": 0.5}))) == {
+        "kind": "logged",
+        "uid": "u",
+        "time_ms": 1,
+        "metrics": {"loss": 0.5},
+    }

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from pipelines.tracking.base import Refused, Unavailable
-from pipelines.tracking.entries import Entry, FileKept, Logged, PictureKept, RunBegun, RunEnded
+from pipelines.tracking.entries import (
+    CheckpointDropped,
+    CheckpointKept,
+    Entry,
+    FileKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+    RunEnded,
+)
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.memory import MemoryRun, MemoryTracker
 from pipelines.tracking.sender import Sender, delivery_file, read_delivery
@@ -32,7 +41,8 @@ class StrictTracker(MemoryTracker):
         if suspect:
             return super().begin(entry, experiment_id, parent_run_id, suspect=True)
         with self._lock:
-            run_id = f"run-{len(self.runs)}"
+            run_id = f"run-{self._made}"
+            self._made += 1
             self.runs[run_id] = MemoryRun(entry.uid, entry.name, experiment_id, parent_run_id, tags=dict(entry.tags))
             return run_id
 
@@ -76,6 +86,14 @@ class Moody(StrictTracker):
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         super().end(run_id, status, time_ms)
         self._fail("end")
+
+    def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
+        super().keep_checkpoint(run_id, path, entry, suspect=suspect)
+        self._fail("keep_checkpoint")
+
+    def drop_checkpoint(self, run_id: str, entry: CheckpointDropped) -> None:
+        super().drop_checkpoint(run_id, entry)
+        self._fail("drop_checkpoint")
 
 
 @pytest.fixture
@@ -121,12 +139,20 @@ def write_trials(journal: Journal, trials: int, epochs: int = 5) -> None:
             write(journal, Logged(f"trial-{number}", 100 + epoch, epoch, {"loss": number + 1 / (epoch + 1)}))
             write_picture(journal, f"trial-{number}", epoch)
     for number in range(trials):
-        path = journal.path.parent / f"best-{number}.keras"
-        path.write_bytes(b"weights %d" % number)
-        write(
-            journal, FileKept(f"trial-{number}", path.name, "checkpoint"), RunEnded(f"trial-{number}", 200, "FINISHED")
-        )
+        path = journal.path.parent / f"notes-{number}.txt"
+        path.write_bytes(b"notes %d" % number)
+        write(journal, FileKept(f"trial-{number}", path.name, "notes"))
+        write_checkpoint(journal, number)
+        write(journal, RunEnded(f"trial-{number}", 200, "FINISHED"))
     write(journal, RunEnded("parent", 300, "FINISHED"))
+
+
+def write_checkpoint(journal: Journal, number: int) -> Path:
+    path = journal.path.parent / f"best-{number}.keras"
+    path.write_bytes(b"weights %d" % number)
+    metrics = {"loss": number + 1 / 3}
+    write(journal, CheckpointKept(f"trial-{number}", 102, path.name, f"trial {number}", 2, f"sha {number}", metrics))
+    return path
 
 
 def write_picture(journal: Journal, uid: str, epoch: int) -> None:
@@ -144,10 +170,16 @@ def assert_all_is_there_once(tracker: MemoryTracker, trials: int, epochs: int = 
         assert run.curve("loss") == [(epoch, number + 1 / (epoch + 1)) for epoch in range(epochs)]
         assert run.parent_run_id == parent_id
         assert run.status == "FINISHED"
-        assert run.files == {f"checkpoint/best-{number}.keras": b"weights %d" % number}
+        assert run.files == {f"notes/notes-{number}.txt": b"notes %d" % number}
         assert run.pictures == {
             ("surface", epoch, 100 + epoch): f"trial-{number} at {epoch}".encode() for epoch in range(epochs)
         }
+
+    models = {model.entry.uid: (model.status, model.file) for model in tracker.models.values()}
+    assert len(models) == len(tracker.models) == trials
+    assert models == {
+        f"trial-{number}": ("READY", (f"best-{number}.keras", b"weights %d" % number)) for number in range(trials)
+    }
 
 
 def deliver_all(sender: Sender) -> None:
@@ -366,7 +398,7 @@ def test_parents_are_made_before_the_children_that_name_them(journal: Journal) -
     assert {run.parent_run_id for run in tracker.runs.values() if run.uid != "parent"} == {"run-0"}
 
 
-@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "end"])
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "keep_checkpoint", "end"])
 def test_a_tracker_that_is_gone_for_a_while_misses_nothing_and_gets_nothing_twice(
     journal: Journal, sending: Sending, verb: str
 ) -> None:
@@ -397,7 +429,7 @@ def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: 
     assert not sender.never_reached(3600.0)
 
 
-@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "end"])
+@pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "keep_checkpoint", "end"])
 def test_a_crash_between_the_delivery_and_its_note_makes_no_second_run_and_no_second_point(
     journal: Journal, verb: str
 ) -> None:
@@ -606,8 +638,8 @@ def test_a_sender_whose_server_is_gone_stops_as_soon_as_it_is_told(journal: Jour
     closer = threading.Thread(target=sender.close)
     sender.start()
     while tracker.calls < 7:
-        sender.wake()
-        tracker.called.wait(0.01)  # a call to wake up may come in the middle of an attempt, and counts for nothing then
+        sender.flush(1, 0.0)  # asks for an attempt at once
+        tracker.called.wait(0.01)  # it may be asked for in the middle of an attempt, and counts for nothing then
         tracker.called.clear()
     closer.join(2.5)
 
@@ -638,3 +670,350 @@ def test_a_disk_that_is_full_under_the_progress_file_holds_delivery_up_and_loses
     assert sender.flush(journal.written, DEADLINE_S)
 
     assert_all_is_there_once(tracker, 2)
+
+
+# checkpoints
+
+
+def dropped(number: int, reason: str = "not among the 3 best") -> CheckpointDropped:
+    return CheckpointDropped(f"trial-{number}", 400, f"sha {number}", reason)
+
+
+def test_a_checkpoint_that_is_dropped_before_it_was_delivered_is_never_uploaded_and_no_error(journal: Journal) -> None:
+    tracker = MemoryTracker()
+    write(journal, begun("trial-0"))
+    path = write_checkpoint(journal, 0)
+    write(journal, dropped(0))
+    path.unlink()
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    assert tracker.models == {}
+    assert tracker.runs["run-0"].tags["regatta.checkpoint"] == "dropped: not among the 3 best"
+    assert sender.refused == ()
+    assert sender.delivered == journal.written == 3
+
+
+def test_a_checkpoint_that_is_dropped_while_the_server_is_gone_is_no_error_either(journal: Journal) -> None:
+    tracker = Moody(1, at="keep_checkpoint")
+    write(journal, begun("trial-0"))
+    path = write_checkpoint(journal, 0)
+    sender = Sender(journal.path, tracker, SERVER)
+    with pytest.raises(Unavailable):
+        deliver_all(sender)
+    write(journal, dropped(0))
+    path.unlink()
+
+    deliver_all(sender)
+
+    assert tracker.models == {}
+    assert sender.refused == ()
+    assert sender.delivered == journal.written
+
+
+def test_a_checkpoint_whose_file_was_lost_and_not_dropped_is_told(journal: Journal) -> None:
+    write(journal, begun("trial-0"), begun("trial-1"))
+    write_checkpoint(journal, 0).unlink()
+    write_checkpoint(journal, 1)
+    write(journal, dropped(1))
+
+    sender = Sender(journal.path, MemoryTracker(), SERVER)
+    deliver_all(sender)
+
+    assert sender.refused == (f"trial-0: {journal.path.parent / 'best-0.keras'} is gone",)
+
+
+@pytest.mark.parametrize("verb", ["keep_checkpoint", "drop_checkpoint"])
+def test_dropping_survives_a_crash_between_the_delivery_and_its_note(journal: Journal, verb: str) -> None:
+    tracker = Moody(1, at=verb)
+    write(journal, begun("trial-0"), begun("trial-1"))
+    for number in (0, 1):
+        write_checkpoint(journal, number)
+    write(journal, dropped(0))
+    with pytest.raises(Unavailable):
+        deliver_all(Sender(journal.path, tracker, SERVER))
+
+    after = Sender(journal.path, tracker, SERVER)
+    deliver_all(after)
+
+    assert [model.entry.uid for model in tracker.models.values()] == ["trial-1"]
+    assert after.delivered == journal.written
+
+
+def test_metrics_do_not_wait_for_a_backlog_of_checkpoints(journal: Journal) -> None:
+    class Mixed(MemoryTracker):
+        order: list[str]
+
+        def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+            self.order.append("log")
+            super().log(run_id, entries)
+
+        def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
+            self.order.append("checkpoint")
+            super().keep_checkpoint(run_id, path, entry, suspect=suspect)
+
+    tracker = Mixed()
+    tracker.order = []
+    write(journal, *(begun(f"trial-{number}") for number in range(30)))
+    for number in range(30):
+        write_checkpoint(journal, number)
+    sender = Sender(journal.path, tracker, SERVER)
+    sender.deliver()
+    sender.deliver()
+    write(journal, Logged("trial-0", 1, 0, {"loss": 1.0}))
+
+    deliver_all(sender)
+
+    assert tracker.order.index("log") == 4  # one batch
+    assert len(tracker.models) == 30
+
+
+def test_a_first_delivery_need_not_look_for_half_delivered_checkpoints_and_a_second_must(journal: Journal) -> None:
+    class Asked(Moody):
+        suspects: list[bool]
+
+        def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
+            self.suspects.append(suspect)
+            super().keep_checkpoint(run_id, path, entry, suspect=suspect)
+
+    tracker = Asked(1, at="keep_checkpoint")
+    tracker.suspects = []
+    sender = Sender(journal.path, tracker, SERVER)
+    write(journal, begun("trial-0"))
+    write_checkpoint(journal, 0)
+    with pytest.raises(Unavailable):
+        deliver_all(sender)
+    deliver_all(sender)
+
+    assert tracker.suspects == [False, True]
+
+
+# bad servers
+
+
+def test_a_server_that_is_gone_is_asked_less_and_less_often_however_much_is_written(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Patient(Sender):
+        def _rest(self, pause_s: float, asked_for_s: float) -> None:
+            pauses.append(pause_s)
+            self._closing = len(pauses) == 8
+
+    sender = Patient(journal.path, Moody(1_000_000, at="begin"), SERVER)
+    write(journal, begun("run"))
+    sender.start()
+    sender._thread.join(DEADLINE_S)
+
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
+
+
+def test_news_does_not_cut_a_pause_short_and_a_call_for_all_of_it_does(journal: Journal, sending: Sending) -> None:
+    tracker = Moody(1_000_000, at="begin")
+    sender = sending(tracker)
+    write(journal, begun("run"))
+    while len(tracker.calls) < 6:  # by now it pauses for seconds
+        sender.flush(1, 0.0)
+        tracker.asked.wait(0.01)
+        tracker.asked.clear()
+    sender.flush(1, 0.0)
+    tracker.asked.wait(0.3)
+    tracker.asked.clear()
+    for _ in range(100):
+        sender.wake()
+
+    assert not tracker.asked.wait(0.3)
+    assert not sender.flush(journal.written, 0.3)
+    assert tracker.asked.is_set()
+
+
+@pytest.mark.parametrize(("asked_for_s", "given_s"), [(7.0, 7.0), (86_400.0, 60.0)])
+def test_a_server_that_asks_for_a_pause_gets_it_within_reason(
+    journal: Journal, asked_for_s: float, given_s: float
+) -> None:
+    class Busy(MemoryTracker):
+        def experiment(self, name: str) -> str:
+            raise Unavailable("too many requests", asked_for_s)
+
+    class Patient(Sender):
+        given: list[float]
+
+        def _rest(self, pause_s: float, asked_for_s: float) -> None:
+            self.given.append(asked_for_s)
+            self._closing = True
+
+    sender = Patient(journal.path, Busy(), SERVER)
+    sender.given = []
+    write(journal, begun("run"))
+    sender.start()
+    sender._thread.join(DEADLINE_S)
+
+    assert sender.given == [given_s]
+    assert sender.problem == "too many requests"
+
+
+def test_a_pause_that_was_asked_for_ends_with_the_sender(journal: Journal, sending: Sending) -> None:
+    class Busy(MemoryTracker):
+        asked = threading.Event()
+
+        def experiment(self, name: str) -> str:
+            self.asked.set()
+            raise Unavailable("too many requests", 3600.0)
+
+    tracker = Busy()
+    sender = sending(tracker)
+    write(journal, begun("run"))
+    assert tracker.asked.wait(DEADLINE_S)
+
+    sender.close()
+
+    assert not sender._thread.is_alive()
+
+
+def test_a_server_too_slow_for_a_large_delivery_gets_smaller_ones_until_it_is_quick_again(journal: Journal) -> None:
+    class Slow(StrictTracker):
+        at_most = 100
+
+        def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+            super().log(run_id, entries)
+            if len(entries) > self.at_most:
+                raise Unavailable("read timed out")
+
+    tracker = Slow()
+    write(journal, begun("run"), *(Logged("run", step, step, {"loss": 1.0}) for step in range(1000)))
+    sender = Sender(journal.path, tracker, SERVER)
+    failures = 0
+    while True:
+        try:
+            if not sender.deliver():
+                break
+        except Unavailable:
+            failures += 1
+
+    assert sender.delivered == journal.written
+    assert failures < 20
+    assert len(tracker.runs["run-0"].curve("loss")) == 1000
+    assert len(tracker.runs) == 1
+
+
+def test_writing_to_the_journal_never_waits_for_the_server(tmp_path: Path) -> None:
+    class Stuck(MemoryTracker):
+        asked, go_on = threading.Event(), threading.Event()
+
+        def experiment(self, name: str) -> str:
+            self.asked.set()
+            assert self.go_on.wait(DEADLINE_S)
+            return super().experiment(name)
+
+    tracker = Stuck()
+    sender = Sender(tmp_path / "journal.jsonl", tracker, SERVER)
+    journal = Journal(tmp_path / "journal.jsonl", on_append=sender.wake)
+    sender.start()
+    write(journal, begun("run"))
+    assert tracker.asked.wait(DEADLINE_S)
+
+    write(journal, *(Logged("run", step, step, {"loss": 1.0}) for step in range(1000)))  # would hang here
+
+    assert sender.delivered == 0
+    tracker.go_on.set()
+    assert sender.flush(journal.written, DEADLINE_S)
+    sender.close()
+    journal.close()
+
+
+# servers that lose what they had
+
+
+def test_a_server_that_was_emptied_gets_the_whole_journal_again(journal: Journal) -> None:
+    write_trials(journal, 3)
+    deliver_all(Sender(journal.path, StrictTracker(), SERVER))
+    emptied = StrictTracker()
+
+    sender = Sender(journal.path, emptied, SERVER)
+    deliver_all(sender)
+
+    assert_all_is_there_once(emptied, 3)
+    assert sender.delivered == journal.written
+
+
+def test_a_server_brought_back_from_a_backup_gets_what_came_after_it(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write_trials(journal, 3)
+    deliver_all(Sender(journal.path, tracker, SERVER))
+    (gone,) = [run_id for run_id, run in tracker.runs.items() if run.uid == "trial-2"]
+    del tracker.runs[gone]
+    tracker.models = {key: model for key, model in tracker.models.items() if model.run_id != gone}
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    assert_all_is_there_once(tracker, 3)
+    assert sender.delivered == journal.written
+
+
+def test_a_server_that_is_emptied_under_a_running_sender_is_noticed_when_it_refuses(journal: Journal) -> None:
+    tracker = StrictTracker()
+    sender = Sender(journal.path, tracker, SERVER)
+    write_trials(journal, 2)
+    deliver_all(sender)
+    tracker.runs.clear()
+    tracker.models.clear()
+    write(journal, Logged("trial-0", 500, 9, {"late": 1.0}), RunEnded("trial-0", 501, "FINISHED"))
+
+    deliver_all(sender)
+
+    assert_all_is_there_once(tracker, 2)
+    assert sender.delivered == journal.written
+    assert sender.refused == ()
+
+
+def test_a_server_that_forgets_everything_at_once_is_given_up_after_some_tries(journal: Journal) -> None:
+    class Forgetful(MemoryTracker):
+        asked = 0
+
+        def has_run(self, run_id: str, uid: str) -> bool:
+            self.asked += 1
+            return False
+
+        def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+            raise Refused("there is no such run")
+
+    tracker = Forgetful()
+    write(journal, begun("run"), Logged("run", 1, 0, {"loss": 1.0}))
+    sender = Sender(journal.path, tracker, SERVER)
+
+    deliver_all(sender)
+
+    assert tracker.asked == 3
+    assert sender.refused == ("run: there is no such run",)
+
+
+def test_runs_are_delivered_again_on_demand_without_being_counted_twice(journal: Journal) -> None:
+    tracker = StrictTracker()
+    write_trials(journal, 3)
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+    (known,) = [run for run in tracker.runs.values() if run.uid == "trial-1"]
+    known.points.clear()
+    known.pictures.clear()
+    tracker.models.clear()
+
+    assert sender.courier.deliver_again(["trial-1"]) == []
+
+    assert sorted(model.entry.uid for model in tracker.models.values()) == ["trial-1"]
+    assert len(known.pictures) == len(known.curve("loss")) == 5
+    assert known.status == "FINISHED"
+    assert len(tracker.runs) == 4
+    assert sender.delivered == journal.written
+
+
+def test_a_journal_in_a_folder_that_may_only_be_read_is_delivered_without_a_note(journal: Journal) -> None:
+    tracker = MemoryTracker()
+    write_trials(journal, 2)
+
+    deliver_all(Sender(journal.path, tracker, SERVER, keeps_progress=False))
+
+    assert_all_is_there_once(tracker, 2)
+    assert not delivery_file(journal.path, SERVER).exists()
