@@ -16,7 +16,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down \
-	setup test smoke check lint types imports format schema lock clean clean-all
+	setup test smoke soak bench check lint types imports format schema lock clean clean-all
 
 # A machine with a working NVIDIA GPU gets TensorFlow's CUDA build; the question costs a process only where a driver is.
 DEVICE  := $(if $(wildcard /dev/nvidiactl /dev/dxg),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu),cpu)
@@ -49,10 +49,10 @@ promote: $(RUNTIME)  ## judge the best trial of STUDY on the sealed test set and
 report: $(RUNTIME)  ## write the HTML report of STUDY
 	@$(REGATTA) report $(STUDY) $(ARGS)
 
-reconcile: $(RUNTIME)  ## close what a crash left open, and prove that all records agree
+reconcile: $(RUNTIME)  ## compare all records and mend what a crash left (ARGS=--check only says what is off)
 	@$(REGATTA) reconcile $(ARGS)
 
-sync: $(RUNTIME)  ## send what the journals hold and MLflow has not got yet
+sync: $(RUNTIME)  ## send what the journals hold and MLflow has not got yet (ARGS=FOLDER for one from another machine)
 	@$(REGATTA) sync $(ARGS)
 
 ui: $(RUNTIME)  ## print the MLflow address of the newest sweep
@@ -83,6 +83,12 @@ setup: $(RUNTIME)  ## make the environment, and nothing else
 
 test: $(DEV)  ## run the tests (ARGS="-k sweep" for some of them, ARGS="-m soak" for the long ones)
 	@$(VENV_PY) -m pytest $(ARGS)
+
+soak: $(DEV)  ## 200 random kills of workers, controllers and servers, with nothing lost (SOAK_KILLS=20 for fewer)
+	@$(VENV_PY) -m pytest -m soak -s --timeout 0 $(ARGS)
+
+bench: $(DEV)  ## measure what the controller and the record cost (ratios in one run)
+	@$(VENV_PY) -m tests.benchmarks $(ARGS)
 
 smoke: $(DEV)  ## run only the tests that start real servers, databases and browsers
 	@$(VENV_PY) -m pytest -m end_to_end $(ARGS)

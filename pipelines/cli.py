@@ -22,6 +22,7 @@ from pipelines.errors import (
     PromotionRefused,
     RegattaError,
     ServiceError,
+    StudyError,
 )
 from pipelines.home import Home, disk_is_full
 
@@ -34,6 +35,7 @@ _EXIT_CODES: dict[type[RegattaError], int] = {
     DataError: WRONG_CALL,
     HomeError: WRONG_CALL,
     ServiceError: WRONG_CALL,
+    StudyError: WRONG_CALL,
     NothingToPromote: NO_TRIAL,
     PromotionRefused: REFUSED,
 }

@@ -5,32 +5,32 @@ A recipe is a training config plus a map of what varies in it; a trial is theref
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from pipelines.agreement import Problem, no_such_metric, problems
+from pipelines.agreement import Problem, problems
+from pipelines.aims import aim_problems
 from pipelines.callbacks import Callback, label_is_name
 from pipelines.datasets import Dataset
 from pipelines.datasets.digits import Digits
-from pipelines.distributions import Entry
+from pipelines.distributions import Entry, Scalar
 from pipelines.executors import ExecutorKind
 from pipelines.goals import Goal, goal_of, known_task
 from pipelines.inputs import InputFacts
 from pipelines.losses import Loss
-from pipelines.metrics import Direction, Metric, direction_of
+from pipelines.metrics import Metric
 from pipelines.models import Model
 from pipelines.models.dense import DenseModel
+from pipelines.objectives import Bound, Objectives, StudyName, WarmStart, study_alone
+from pipelines.objectives import Objective as Objective
 from pipelines.optimizers import Adam, Optimizer
 from pipelines.pruners import MedianPruner, Pruner
 from pipelines.samplers import Sampler, TpeSampler
 from pipelines.spec import Spec, said
 from pipelines.tasks import SCORES, Task, task_of
-
-STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 def _labels_as_words(data: Any) -> Any:
@@ -102,20 +102,6 @@ class TrainingConfig(Spec):
     def goal(self, facts: InputFacts) -> Goal:
         """What is learned from this data, with everything told that the recipe leaves out."""
         return goal_of(dict(self), facts)
-
-
-class Objective(Spec):
-    """What the study looks for: the best epoch's value of one metric."""
-
-    metric: str = "val_loss"
-    """The metric; one of validation, as the best training loss is no news."""
-    direction: Direction | None = None
-    """`minimize` or `maximize`; told from the metric where left out."""
-
-    @property
-    def sense(self) -> Direction:
-        """The direction, told from the metric where the recipe does not say."""
-        return self.direction or direction_of(self.metric)
 
 
 class Budget(Spec):
@@ -193,32 +179,31 @@ class Promotion(Spec):
     there (`val_mae`: `test_mae`); for `val_loss`, `test_accuracy` of classes and `test_r2` of a number."""
     min_gain: float = Field(0.0, ge=0)
     """By how much the candidate must be better; 0 means any gain at all."""
-
-
-def _usable_name(name: str) -> str:
-    """A study's name becomes a folder's, an experiment's and a registered model's."""
-    if not re.fullmatch(STUDY_NAME, name):
-        raise ValueError(f"must be letters, digits, '.', '_' or '-', and begin with a letter or digit, got {name!r}")
-    return name
-
-
-def _metric_alone(data: Any) -> Any:
-    return {"metric": data} if isinstance(data, str) else data
+    pick: Literal["first", "knee"] = "first"
+    """Which trial is the candidate where there are several objectives: `first` is the best by the first of them; `knee`
+    is the one nearest to the best of all of them, each scaled to 0..1 over the trials that no other beats in all."""
 
 
 class SweepConfig(TrainingConfig):
     """A recipe: a training config, what varies in it, and how the study goes about it."""
 
-    study: Annotated[str, AfterValidator(_usable_name)]
+    study: StudyName
     """Name of the study, which is also the MLflow experiment's and the registered model's."""
     search_space: dict[str, Entry] = Field(default_factory=dict)
     """What varies: a path in the training config, and a range, a list of choices, or kinds to choose from."""
-    objective: Annotated[Objective, BeforeValidator(_metric_alone)] = Objective()
-    """What the study looks for."""
+    objective: Objectives = Objective()
+    """What the study looks for: one metric, or a list of two to four, of which the first decides each trial's best
+    epoch. `parameters` (of the model) and `seconds` (of training) may stand behind it."""
+    constraints: dict[str, Bound] = Field(default_factory=dict)
+    """What a trial has to keep to become the best, by name: a metric of its best epoch, `parameters` or `seconds`."""
+    enqueue: tuple[Annotated[dict[str, Scalar | list[Any]], Field(min_length=1)], ...] = ()
+    """What is tried first, in this order: values of what varies, by name. What a trial leaves out is sampled."""
+    warm_start: Annotated[WarmStart | None, BeforeValidator(study_alone)] = None
+    """An older study whose trials the sampler and the pruner know from the beginning."""
     sampler: Sampler = TpeSampler()
     """How the next trial is chosen."""
     pruner: Pruner = MedianPruner()
-    """When a trial is stopped early."""
+    """When a trial is stopped early; `none` where left out and there are several objectives."""
     budget: Budget = Budget()
     """When the sweep is done."""
     execution: Execution = Execution()
@@ -227,6 +212,27 @@ class SweepConfig(TrainingConfig):
     """What stays of the trials' checkpoints."""
     promotion: Promotion = Promotion()
     """When the best trial becomes the champion."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_pruned_by_several(cls, data: Any) -> Any:
+        """Optuna's pruners know one objective only."""
+        listed = data.get("objective") if isinstance(data, dict) else None
+        several = isinstance(listed, list | tuple) and len(listed) > 1
+        return {**data, "pruner": {"name": "none"}} if several and "pruner" not in data else data
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives; the first of them is `objective`."""
+        return self.objective.all
+
+    def violations(self, values: Mapping[str, float]) -> dict[str, float]:
+        """By constraint, how far a trial is beyond it, in the metric's own unit; at most 0 where it is kept.
+
+        Args:
+            values: Metrics of the trial's best epoch and its costs, by name.
+        """
+        return {name: bound.violation(values.get(name)) for name, bound in self.constraints.items()}
 
     def judged_by(self, task: Task) -> str:
         """What candidate and champion are compared by: the recipe's choice, or what the objective is on the test part.
@@ -240,12 +246,12 @@ class SweepConfig(TrainingConfig):
     @classmethod
     def check_parts(cls, parts: Mapping[str, Any]) -> list[Problem]:
         """Also what the objective, the promotion and the search space ask of the training."""
-        return [*problems(parts), *_sweep_problems(parts, known_task(parts))]
+        return [*problems(parts), *aim_problems(parts, known_task(parts))]
 
     def check_with(self, facts: InputFacts) -> list[Problem]:
         """The same, now that the data is there."""
         task = self.task or task_of(facts.labels)
-        return [*problems(dict(self), facts), *_sweep_problems(dict(self), task)]
+        return [*problems(dict(self), facts), *aim_problems(dict(self), task)]
 
     def training(self) -> dict[str, Any]:
         """The training config that trials vary, as plain JSON types."""
@@ -265,26 +271,3 @@ def sound_parts(root: type[TrainingConfig], raw: Mapping[str, Any]) -> dict[str,
         except ValidationError:
             continue  # reported already, at its own place
     return parts
-
-
-def _sweep_problems(parts: Mapping[str, Any], task: Task | None) -> Iterator[Problem]:
-    """What objective, promotion and search space ask of the training."""
-    objective: Objective | None = parts.get("objective")
-    promotion: Promotion | None = parts.get("promotion")
-    missing = no_such_metric(objective.metric, parts, task) if objective is not None and "metrics" in parts else None
-    if missing:
-        yield Problem(("objective", "metric"), missing)
-    if promotion is not None and promotion.metric is not None and task is not None:
-        judged_by = SCORES[task]
-        if promotion.metric not in judged_by:
-            message = f"a {task} model is judged by {', '.join(judged_by)}, got '{promotion.metric}'"
-            yield Problem(("promotion", "metric"), message)
-    if objective is not None and objective.metric.endswith("loss"):
-        other = "val_mae" if task is Task.REGRESSION else "val_accuracy"
-        for path in parts.get("search_space") or {}:
-            if path.split(".")[0] == "loss":
-                message = (
-                    f"trials with different losses cannot be compared by '{objective.metric}'; let the objective be "
-                    f"another metric, such as {other}"
-                )
-                yield Problem(("search_space", path), message)

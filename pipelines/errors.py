@@ -4,6 +4,7 @@ RegattaError
 ├── ConfigError        the recipe or the call is wrong; holds every mistake that was found
 ├── DataError          a data set cannot be had, or is not what it was
 ├── HomeError          the folder with Regatta's own state cannot be used (locked, full, not writable)
+├── StudyError         the database of the studies cannot be reached or used
 ├── TrackingError      the tracking server said no, or could not be reached
 ├── ServiceError       a local service could not be started
 ├── ExecutorError      workers cannot be had, or die before they have done anything
@@ -61,6 +62,10 @@ class DataError(RegattaError):
 
 class HomeError(RegattaError):
     """The folder with Regatta's own state cannot be used."""
+
+
+class StudyError(RegattaError):
+    """The database that the studies are kept in cannot be reached, or not be used."""
 
 
 class TrackingError(RegattaError):

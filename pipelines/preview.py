@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.params import flat_params
 from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import Study
-from pipelines.trial import flat_params
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +23,21 @@ def preview_json(config: SweepConfig) -> dict[str, Any]:
     return {
         "study": config.study,
         "space": {parameter.name: parameter.describe() for parameter in space.parameters()},
+        "objectives": [{"metric": each.metric, "direction": each.sense} for each in config.objectives],
+        "constraints": {name: str(bound) for name, bound in config.constraints.items()},
+        "enqueued": [dict(each) for each in config.enqueue],
         "trials": [trial.model_dump(mode="json") for trial, _ in sampled(config)],
-        "budget": {**config.budget.model_dump(mode="json"), "epochs": config.epochs},
+        "budget": {**config.budget.model_dump(mode="json", exclude_none=True), "epochs": config.epochs},
     }
 
 
 def preview(config: SweepConfig, console: Console) -> None:
     """Prints the preview for a person."""
-    objective, budget = config.objective, config.budget
-    console.print(f"[bold]{config.study}[/]: {objective.sense} {objective.metric}, nothing is run")
+    budget = config.budget
+    aims = ", ".join(f"{objective.sense} {objective.metric}" for objective in config.objectives)
+    console.print(f"[bold]{config.study}[/]: {aims}, nothing is run")
+    for line in _aims(config):
+        console.print(line, highlight=False)
     console.print()
     parameters = SearchSpace(config.search_space).parameters()
     table = Table(
@@ -46,7 +52,8 @@ def preview(config: SweepConfig, console: Console) -> None:
     console.print()
     base = flat_params(config.training())
     for number, (trial, params) in enumerate(sampled(config)):
-        console.print(f"trial {number} would be drawn as")
+        word = "begins with what is enqueued" if number < len(config.enqueue) else "would be drawn as"
+        console.print(f"trial {number} {word}")
         for name, value in params.items():
             console.print(f"  {name} = {value}")
         flat = flat_params(trial.model_dump(mode="json"))
@@ -58,7 +65,35 @@ def preview(config: SweepConfig, console: Console) -> None:
         f"budget: {budget.trials} trials of at most {config.epochs} epochs, {budget.trials * config.epochs} epochs in "
         f"all; sampler {config.sampler.name}, pruner {config.pruner.name}"
     )
+    sooner = budget.model_dump(exclude_none=True, exclude={"trials", "failed_trials", "same_failures"})
+    if sooner:
+        console.print(f"it ends sooner with {', '.join(f'{name} {value:g}' for name, value in sooner.items())}")
     console.print("The data was not opened: whether it is there, and goes with the rest, shows when the sweep begins.")
+
+
+def _aims(config: SweepConfig) -> list[str]:
+    """What there is to say of how the best trial is found, where it is more than one objective."""
+    lines = []
+    if len(config.objectives) > 1:
+        first = config.objective.metric
+        picked = {
+            "first": f"the best {first} of all trials",
+            "knee": "the trial nearest to the best of all objectives, each scaled over the front",
+        }[config.promotion.pick]
+        lines.append(
+            f"{first} decides each trial's best epoch, where the others are measured. The best is a front of trials; "
+            f"the candidate is {picked} (promotion.pick: {config.promotion.pick})."
+        )
+    if config.constraints:
+        bounds = ", ".join(f"{name} {bound}" for name, bound in config.constraints.items())
+        lines.append(f"The best keeps {bounds}; the sampler learns to keep away from what does not.")
+    if config.warm_start is not None:
+        which = "all trials" if config.warm_start.trials == "all" else f"the best {config.warm_start.trials} trials"
+        lines.append(
+            f"It begins with {which} of study '{config.warm_start.study}' that fit; the trials below do without, as "
+            f"nothing is opened, and have numbers of their own."
+        )
+    return lines
 
 
 def sampled(config: SweepConfig) -> list[tuple[TrainingConfig, dict[str, Any]]]:

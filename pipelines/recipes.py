@@ -14,16 +14,20 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines import yaml_file
 from pipelines.config import SweepConfig, TrainingConfig, sound_parts
 from pipelines.distributions import Entry
+from pipelines.draws import told
 from pipelines.errors import ConfigError, Mistake
 from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
-from pipelines.samplers import ITSELF, highest, varying
+from pipelines.samplers import ITSELF, Sampler, highest, varying
 from pipelines.search_space import SearchSpace
+from pipelines.spec import kinds_of
 
 SPACE = "search_space"
 _ENTRIES: TypeAdapter[dict[str, Entry]] = TypeAdapter(dict[str, Entry])
-_SAME_STUDY = ("budget", "checkpoints", "execution", "promotion")
+_SAME_STUDY = ("budget", "checkpoints", "execution", "promotion", "enqueue")
 """Parts that may change between two starts of one study: they do not change what a trial is."""
+_LATECOMERS = ("constraints", "warm_start")
+"""Parts that recipes did not have from the beginning: without them a study is what it was before there were any."""
 
 
 def read_recipe(path: Path, settings: Iterable[str] = (), *, to_sweep: bool = True) -> SweepConfig:
@@ -83,14 +87,36 @@ def check_recipe(
 
 
 def _search_problems(raw: Mapping[str, Any], config: SweepConfig) -> dict[tuple[str | int, ...], str]:
-    """What does not go together of sampler, pruner and search space."""
+    """What does not go together of sampler, pruner, objectives, search space and what is to be tried first."""
     what_varies = varying(SearchSpace(config.search_space).parameters())
     found: dict[tuple[str | int, ...], str] = {}
+    if len(config.objectives) > 1:
+        found |= _several_problems(config)
+    for field, message in config.sampler.misfits_with(len(config.objectives)).items():
+        found["sampler", field] = message
+    for number, mapping in enumerate(config.enqueue):
+        for name, message in told(mapping, what_varies)[1].items():
+            found["enqueue", number, name] = message
     for name, message in config.sampler.misfits(what_varies).items():
         inside = name.partition(".")[0] == ITSELF
         found[tuple(name.split(".", 2)) if inside else (SPACE, *_place_in_space(raw[SPACE], name))] = message
     for field, message in config.pruner.misfits(highest(what_varies, "epochs", config.epochs)).items():
         found["pruner", *field.split(".")] = message
+    return found
+
+
+def _several_problems(config: SweepConfig) -> dict[tuple[str | int, ...], str]:
+    """What cannot look for several objectives at once."""
+    found: dict[tuple[str | int, ...], str] = {}
+    many = f"there are {len(config.objectives)}"
+    if not config.sampler.takes_several:
+        able = " or ".join(name for name, kind in kinds_of(Sampler).items() if kind.takes_several)  # type: ignore[attr-defined]
+        found[("sampler",)] = f"'{config.sampler.name}' looks for one objective, and {many}; use {able}"
+    if config.pruner.name != "none":
+        found[("pruner",)] = (
+            f"'{config.pruner.name}' weighs trials by one objective, and {many}; leave the pruner out, or keep one "
+            f"objective and bound the others in constraints"
+        )
     return found
 
 
@@ -139,6 +165,7 @@ def _mistake(
 def identity(config: SweepConfig) -> str:
     """Digest of everything that makes a study what it is: two starts with the same one go on with the same study."""
     parts = config.model_dump(mode="json", exclude=set(_SAME_STUDY))
+    parts = {name: part for name, part in parts.items() if part or name not in _LATECOMERS}
     parts["callbacks"] = list(parts["callbacks"].items())  # Keras calls them in this order
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.callbacks import Callback
 from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.objectives import MOST_OBJECTIVES
 from pipelines.search_space import NOT_VARIED
 from pipelines.spec import kinds_of
 
@@ -23,7 +24,10 @@ def recipe_schema() -> dict[str, Any]:
     schema = SweepConfig.model_json_schema()
     schema = _loosened(schema, schema[_DEFINITIONS])
     properties, definitions = schema["properties"], schema[_DEFINITIONS]
-    properties["objective"] = _also(properties["objective"], {"type": "string"})
+    one = {"anyOf": [{"$ref": properties["objective"]["$ref"]}, {"type": "string"}]}
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_OBJECTIVES}
+    properties["objective"] = _also(properties["objective"], {"type": "string"}, several)
+    properties["warm_start"]["anyOf"].append({"type": "string"})
     unnamed = {"type": "object", "not": {"required": ["name"]}}
     dense = {"$ref": f"#/{_DEFINITIONS}/DenseModel"}
     properties["model"] = {"if": unnamed, "then": dense, "else": properties["model"]}  # `model: {units: [30]}`
@@ -57,10 +61,10 @@ def _loosened(node: Any, definitions: dict[str, Any]) -> Any:
     return changed
 
 
-def _also(node: dict[str, Any], short: dict[str, Any]) -> dict[str, Any]:
-    """A property that may be given in a short form as well."""
+def _also(node: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """A property that may be given in other forms as well."""
     said: dict[str, Any] = {key: node[key] for key in ("description", "default") if key in node}
-    return {"anyOf": [{"$ref": node["$ref"]}, short], **said}
+    return {"anyOf": [{"$ref": node["$ref"]}, *others], **said}
 
 
 def _with_name(kind: dict[str, Any]) -> dict[str, Any]:

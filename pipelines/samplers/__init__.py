@@ -1,9 +1,8 @@
 """How the study chooses what to try next: one file a kind. To add one, write its file and list it in the union.
 
 Arguments have Optuna's names, and its defaults unless the docstring says why not. Left out are those that are Python
-functions (`weights` of TPE, the strategies of NSGA-II and NSGA-III), those that Optuna no longer heeds
-(`restart_strategy` of CMA-ES, `consider_prior` of TPE), and those that do nothing with one objective
-(`reference_points` of NSGA-III).
+functions (`weights` of TPE, the strategies of NSGA-II and NSGA-III), and those that Optuna no longer heeds
+(`restart_strategy` of CMA-ES, `consider_prior` of TPE).
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from pipelines.spec import Spec
 if TYPE_CHECKING:
     import optuna
 
+BORROWED = "regatta.borrowed"
+"""The user attribute of an older study's trial in a new one; it says which trial it was."""
 ITSELF = "sampler"
 """Stands for the sampler, rather than for something that varies, among misfits."""
 
@@ -46,11 +48,17 @@ class SamplerSpec(Spec):
 
     package: ClassVar[str | None] = None
     """A package that it needs, and that Regatta does without."""
+    takes_several: ClassVar[bool] = True
+    """Whether it can look for several objectives at once."""
 
     def misfits(self, what_varies: Sequence[Varying]) -> dict[str, str]:
         """Why it does not go with a search space: what is wrong, by name of what varies, or `sampler` for itself."""
         missing = self.missing_package()
         return {ITSELF: missing} if missing else {}
+
+    def misfits_with(self, objectives: int) -> dict[str, str]:
+        """Why its settings do not go with so many objectives: what is wrong, by name of the field."""
+        return {}
 
     def combinations(self, what_varies: Sequence[Varying]) -> Combinations | None:
         """Everything there is to try, of a sampler that tries it all and is done then; None of any other."""

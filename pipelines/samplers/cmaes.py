@@ -25,6 +25,7 @@ class CmaEsSampler(SamplerSpec):
     `independent_sampler`.
     """
 
+    takes_several = False
     name: Literal["cmaes"] = "cmaes"
     n_startup_trials: int = Field(1, ge=0)
     """Trials drawn by `independent_sampler` before CMA-ES begins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,14 @@ class Combinations:
             self._inside.setdefault(place, []).append(found.name)
         self._branches = {place[0] for place in self._inside if place is not None}
         self._known = {name: frozenset(values) for name, values in self._values.items()}
+
+    def fixed(self, values: Params) -> Combinations:
+        """Those of them that have these values."""
+        if not values:
+            return self
+        narrowed = copy.copy(self)
+        narrowed._values = {**self._values, **{name: [value] for name, value in values.items()}}
+        return narrowed
 
     def values(self, name: str) -> Sequence[Any]:
         """What a thing may be."""

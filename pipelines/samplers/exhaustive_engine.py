@@ -10,6 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from pipelines.samplers.base import BORROWED
 from pipelines.samplers.combinations import Combinations
 from pipelines.samplers.ledger import Entry, Fate, Ledger
 
@@ -40,6 +41,7 @@ class ExhaustiveSampler(optuna.samplers.BaseSampler):
         self._ledger = Ledger(combinations)
         self._seed = seed
         self._evenness = evenness
+        self._current: int | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing is drawn before it is asked for."""
@@ -55,29 +57,32 @@ class ExhaustiveSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """A value that leads to a combination nobody has tried; one that failed comes after those never tried."""
-        # from the storage, as Hyperband shows a sampler only the trials of its own bracket
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        self._ledger.bring_up(entries((other for other in trials if other.number != trial.number), self._ledger))
+        if trial.number != self._current:  # nothing else happens while one trial draws
+            self._current = trial.number
+            # from the storage, as Hyperband shows a sampler only the trials of its own bracket
+            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+            self._ledger.bring_up(entries((other for other in trials if other.number != trial.number), self._ledger))
         values = self._combinations.values(param_name)
         # of the place in the walk rather than of the process, so that a restart changes nothing
         draw = np.random.default_rng((self._seed, trial.number, len(trial.params)))
         return values[int(draw.choice(len(values), p=self._weights(trial, param_name)))]
 
     def _weights(self, trial: FrozenTrial, name: str) -> list[float]:
+        fixed = trial.system_attrs.get("fixed_params") or {}
         left: list[int] = []
         for failed in (False, True):
-            left = self._ledger.left_by_value(name, trial.params, failed=failed)
+            left = self._ledger.left_by_value(name, trial.params, failed=failed, fixed=fixed)
             if any(left):
                 break
         else:  # whoever asks for more than there is gets one again
-            left = self._combinations.count_by_value(name, trial.params)
+            left = self._combinations.fixed(fixed).count_by_value(name, trial.params)
         total, ways = sum(left), sum(many > 0 for many in left)
         shares = [(1 - self._evenness) * many / total + self._evenness * (many > 0) / ways for many in left]
         return [share / sum(shares) for share in shares]
 
 
 def entries(trials: Iterable[FrozenTrial], ledger: Ledger) -> Iterator[Entry]:
-    """What a ledger does not know for good yet."""
+    """What a ledger does not know for good yet; what an older study tried is not tried in this one."""
     for trial in trials:
-        if trial.number not in ledger and trial.state in _FATES:
+        if trial.number not in ledger and trial.state in _FATES and BORROWED not in trial.user_attrs:
             yield Entry(trial.number, _FATES[trial.state], trial.params)

@@ -75,14 +75,17 @@ class Ledger:
         undecided = len([way for way in self._under_way if way not in whole])
         return max(0, self._combinations.count() - len(self._tried.whole | whole) - undecided)
 
-    def left_by_value(self, name: str, chosen: Params, *, failed: bool) -> list[int]:
+    def left_by_value(self, name: str, chosen: Params, *, failed: bool, fixed: Params | None = None) -> list[int]:
         """How many are left for each value of a thing, after what a trial has drawn so far.
 
         Args:
             name: The thing.
             chosen: What the trial has drawn.
             failed: Whether those that failed are among them.
+            fixed: What the trial will draw, whatever comes of this; it may come after the thing.
         """
+        if fixed:
+            return self._left_with(name, {**fixed, **chosen}, failed=failed)
         tally = self._tried if failed else self._touched
         begun = self._combinations.way(chosen) or ()
         depth = len(begun) + 1
@@ -90,6 +93,19 @@ class Ledger:
         ways = [(*begun, (name, value)) for value in self._combinations.values(name)]
         counts = self._combinations.count_by_value(name, chosen)
         return [max(0, many - tally.begun[way] - running[way]) for many, way in zip(counts, ways, strict=True)]
+
+    def _left_with(self, name: str, known: Params, *, failed: bool) -> list[int]:
+        """The same where more is known than the beginning of a way; it looks at all ways that are taken."""
+        tally = self._tried if failed else self._touched
+        taken = tally.whole | {way for way in self._under_way if self._combinations.is_one(way)}
+        narrowed = self._combinations.fixed(known)
+        left = []
+        for value in self._combinations.values(name):
+            wanted = {**known, name: value}
+            # what a way does not have lies in a branch that it did not take
+            gone = sum(1 for way in taken if all(wanted.get(key, other) == other for key, other in way))
+            left.append(max(0, narrowed.fixed({name: value}).count() - gone))
+        return left
 
 
 class _Tally:

@@ -40,6 +40,33 @@ class Range:
         """Every number, as Optuna counts them: in decimals, so that three steps of 0.1 are 0.3."""
         return [self._at(number) for number in range(int(self.size))]
 
+    def read(self, value: Any) -> float:
+        """A value as a trial draws it.
+
+        Raises:
+            ValueError: It is none of these numbers; the message says which are.
+        """
+        number = _number(value)
+        if number is None:
+            raise ValueError(f"must be a number from {self.low:g} to {self.high:g}, got {value!r}")
+        nearest = self._nearest(number)
+        if not self.low <= nearest <= self.high:
+            raise ValueError(f"must be a number from {self.low:g} to {self.high:g}, got {value!r}")
+        if abs(nearest - number) > 1e-9 * max(abs(number), abs(nearest), self.step or 0):
+            whole = self.step is None or self.step == 1
+            these = f"a whole number from {self.low:g} to {self.high:g}" if whole else self._first_and_last()
+            raise ValueError(f"must be {these}, got {value!r}")
+        return nearest
+
+    def _nearest(self, number: float) -> float:
+        """The number of these steps that is nearest, whether or not it is within the range."""
+        if self.step is None or self.log:
+            return round(number) if self.whole else number
+        return self._at(round((Decimal(str(number)) - Decimal(str(self.low))) / Decimal(str(self.step))))
+
+    def _first_and_last(self) -> str:
+        return f"{self.low:g}, {self._at(1):g}, … up to {self.top:g}" if self.size > 1 else f"{self.low:g}"
+
     def _span(self) -> Decimal:
         return Decimal(str(self.high)) - Decimal(str(self.low))
 
@@ -63,6 +90,22 @@ class Options:
     def values(self) -> Sequence[Any]:
         """Every one of them."""
         return self.choices
+
+    def read(self, value: Any) -> Any:
+        """A value as a trial draws it.
+
+        Raises:
+            ValueError: It is none of them; the message lists them.
+        """
+        for choice in self.choices:  # true is no 1, although Python finds them equal
+            if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
+                return choice
+        if not isinstance(value, bool):
+            number = _number(value)  # YAML reads 1e-4 as text
+            for choice in self.choices:
+                if number is not None and type(choice) in (int, float) and choice == number:
+                    return choice
+        raise ValueError(f"must be {_listed(self.choices)}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -136,3 +179,19 @@ class _Asked:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         self.domain = Options(tuple(choices))
         return choices[0]
+
+
+def _number(value: Any) -> float | None:
+    """A number, also where YAML has read it as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _listed(choices: Sequence[Any]) -> str:
+    words = [repr(choice) for choice in choices]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

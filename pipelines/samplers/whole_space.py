@@ -26,7 +26,7 @@ Space = dict[str, BaseDistribution]
 def distributions(what_varies: Iterable[Varying]) -> Space:
     """Optuna's distributions of all that has more than one value, by name, whatever the order in the recipe."""
     return {
-        found.name: _distribution(found)
+        found.name: distribution(found)
         for found in sorted(what_varies, key=lambda found: found.name)
         if found.domain.size > 1
     }
@@ -97,7 +97,8 @@ def _point(trial: FrozenTrial, trans: _SearchSpaceTransform) -> Any:
     return trans.transform(trial.params) if drawn is None else np.array(drawn)
 
 
-def _distribution(found: Varying) -> BaseDistribution:
+def distribution(found: Varying) -> BaseDistribution:
+    """Optuna's distribution of a thing that is drawn."""
     domain = found.domain
     if isinstance(domain, Options):
         return CategoricalDistribution(domain.choices)

@@ -165,7 +165,7 @@ def test_a_dry_run_as_json_is_one_object_on_standard_output(call: Call) -> None:
         "optimizer.learning_rate": "0.0001 to 0.01, logarithmic",
         "model.units": "one of [10], [20, 10]",
     }
-    assert shown["budget"] == {"trials": 5, "failed_trials": 8, "epochs": 3}
+    assert shown["budget"] == {"trials": 5, "failed_trials": 8, "same_failures": 3, "epochs": 3}
     assert len(shown["trials"]) == 3
     for trial in shown["trials"]:
         assert 1e-4 <= trial["optimizer"]["learning_rate"] <= 1e-2

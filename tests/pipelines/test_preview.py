@@ -46,3 +46,21 @@ def test_a_space_without_entries_can_be_shown() -> None:
     stream = io.StringIO()
     preview(config, Console(file=stream, width=200))
     assert "0 parameters" in stream.getvalue()
+
+
+def test_objectives_constraints_and_what_comes_first_are_said() -> None:
+    raw = {**CONFIG.model_dump(mode="json"), "objective": ["val_loss", "parameters"], "pruner": "none"}
+    more = {"constraints": {"seconds": {"most": 60}}, "promotion": {"pick": "knee"}, "warm_start": "older"}
+    config = SweepConfig.model_validate({**raw, **more, "enqueue": [{"optimizer": "sgd"}]})
+    stream = io.StringIO()
+    preview(config, Console(file=stream, width=400, highlight=False))
+    shown = stream.getvalue()
+    assert "minimize val_loss, minimize parameters, nothing is run" in shown
+    assert "the candidate is the trial nearest to the best of all objectives" in shown
+    assert "(promotion.pick: knee)" in shown
+    assert "The best keeps seconds at most 60" in shown
+    assert "begins with all trials of study 'older'" in shown
+    assert "trial 0 begins with what is enqueued" in shown
+    assert "trial 1 would be drawn as" in shown
+    assert preview_json(config)["enqueued"] == [{"optimizer": "sgd"}]
+    assert sampled(config)[0][1]["optimizer"] == "sgd"

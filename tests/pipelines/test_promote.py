@@ -12,7 +12,7 @@ import pytest
 from pipelines.checkpoints import sha256_of
 from pipelines.config import Promotion
 from pipelines.errors import NothingToPromote, TrackingError
-from pipelines.executors.base import Executor, Handler
+from pipelines.executors.base import Executor, Handler, Loss
 from pipelines.facts import StudyFacts
 from pipelines.home import StudyFolder
 from pipelines.judging import Judged, JudgeRequest
@@ -347,10 +347,19 @@ class Scripted(Executor):
             case "idle":
                 self.handler.on_idle(0)
             case str(reason):
-                self.handler.on_lost(0, reason)
+                self.handler.on_lost(0, Loss(reason))
             case message:
                 assert self.assigned, "nothing was asked yet"
                 self.handler.on_message(0, message)
+
+    def tell(self, worker: int, answer: Any) -> None:
+        raise AssertionError("a judge is told nothing while it judges")
+
+    def end(self, worker: int, reason: str) -> None:
+        raise AssertionError("nobody ends a judge")
+
+    def log_tail(self, worker: int) -> str:
+        return ""
 
     def close(self) -> None:
         pass

@@ -461,3 +461,110 @@ def test_a_sampler_or_pruner_that_does_not_go_with_the_rest_is_a_mistake(text: s
     found = only_mistake(f"study: a\n{text}\n")
     assert found.path == path
     assert words in found.message
+
+
+ADAM_OR_SGD = "search_space: {optimizer: {adam: {beta_1: [0.8, 0.9]}, sgd: }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("objective: [val_loss, val_acc]", "objective.1", "no epoch has 'val_acc'"),
+        ("objective: [val_loss, {metric: val_accuracy, direction: up}]", "objective.1.direction",
+         "'minimize' or 'maximize'"),
+        ("objective: [val_loss, parametres]", "objective.1", "did you mean 'parameters'"),
+        ("objective: [val_loss, val_loss]", "objective.1", "is there twice"),
+        ("objective: [seconds, val_loss]", "objective.0", "known only at the end of a trial, and the first objective"),
+        ("objective: parameters", "objective", "list parameters after it"),
+        ("objective: [loss, accuracy, val_loss, val_accuracy, seconds]", "objective", "at most 4 items"),
+        ("objective: []", "objective", "at least 1 item"),
+        ("objective: [val_loss, seconds]\npruner: median", "pruner", "'median' weighs trials by one objective"),
+        ("objective: [val_loss, seconds]\nsampler: cmaes\nsearch_space: {epochs: {type: int, low: 1, high: 9}}",
+         "sampler", "'cmaes' looks for one objective, and there are 2; use tpe or random or gp or nsgaii"),
+        ("objective: [val_accuracy, val_loss]\nsearch_space: {loss.label_smoothing: [0.0, 0.1]}",
+         "search_space.loss.label_smoothing", "cannot be compared by 'val_loss'"),
+        ("objective: [val_loss, seconds]\nsampler: {name: nsgaiii, reference_points: [[1, 0], [1, 1, 1]]}",
+         "sampler.reference_points", "must have a number an objective, and there are 2; got [1.0, 1.0, 1.0]"),
+        ("sampler: {name: nsgaiii, reference_points: [[0]]}", "sampler", "leads nowhere"),
+        ("constraints: {val_acc: {least: 0.9}}", "constraints.val_acc", "no epoch has 'val_acc'"),
+        ("constraints: {secnds: {most: 9}}", "constraints.secnds", "did you mean 'seconds'"),
+        ("constraints: {seconds: {}}", "constraints.seconds", "needs least, most or both"),
+        ("constraints: {seconds: {most: 1, least: 2}}", "constraints.seconds", "least must not be above most"),
+        ("constraints: {seconds: {max: 1}}", "constraints.seconds.max", "known here: least, most"),
+        ("objective: val_accuracy\nconstraints: {val_loss: {most: 1}}\nsearch_space: {loss.label_smoothing: [0, 0.1]}",
+         "search_space.loss.label_smoothing", "cannot be held to one bound of 'val_loss'"),
+        ("enqueue: [{batch_size: 3}]\nsearch_space: {batch_size: [16, 32]}", "enqueue.0.batch_size",
+         "must be 16 or 32, got 3"),
+        ("enqueue: [{batch_size: 16}, {bach_size: 16}]\nsearch_space: {batch_size: [16, 32]}", "enqueue.1.bach_size",
+         "did you mean 'batch_size'"),
+        ("enqueue: [{}]", "enqueue.0", "at least 1 item"),
+        ("enqueue: {batch_size: 3}", "enqueue", "valid list"),
+        ("enqueue: [{optimizer: sgd, optimizer.adam.beta_1: 0.9}]\n" + ADAM_OR_SGD,
+         "enqueue.0.optimizer.adam.beta_1", "is drawn only where optimizer is adam"),
+        ("warm_start: {study: a/b}", "warm_start.study", "begin with a letter"),
+        ("warm_start: {study: b, trials: 0}", "warm_start.trials", "got 0"),
+        ("warm_start: {trials: 3}", "warm_start.study", "is missing"),
+        ("promotion: {pick: best}", "promotion.pick", "'first' or 'knee'"),
+    ],
+)  # fmt: skip
+def test_what_a_sweep_looks_for_is_checked(text: str, path: str, words: str) -> None:
+    found = only_mistake(f"study: a\n{text}\n")
+    assert found.path == path
+    assert words in found.message
+    assert found.line is not None
+
+
+def test_several_objectives_are_a_list_of_which_the_first_is_the_objective() -> None:
+    config = check(
+        "study: a\nobjective: [val_accuracy, {metric: parameters}, {metric: seconds, direction: maximize}]\n"
+    )
+    assert [(each.metric, each.sense) for each in config.objectives] == [
+        ("val_accuracy", "maximize"), ("parameters", "minimize"), ("seconds", "maximize"),
+    ]  # fmt: skip
+    assert (config.objective.metric, config.objective.sense) == ("val_accuracy", "maximize")
+    assert config.pruner.name == "none"
+    again = SweepConfig.model_validate(config.model_dump(mode="json"))
+    assert again == config
+    assert identity(again) == identity(config)
+
+
+def test_a_list_of_one_objective_is_that_objective() -> None:
+    config = check("study: a\nobjective: [val_accuracy]\n")
+    assert config == check("study: a\nobjective: val_accuracy\n")
+    assert config.pruner.name == "median"
+
+
+def test_mistakes_of_every_objective_are_told_together() -> None:
+    found = mistakes("study: a\nobjective:\n  - val_los\n  - {metrc: seconds}\n  - val_accuracy\n  - 3\n")
+    assert {mistake.path: mistake.line for mistake in found} == {"objective.1.metrc": 4, "objective.3": 6}
+
+
+def test_violations_are_in_the_metrics_own_unit_and_at_most_0_where_the_bound_is_kept() -> None:
+    bounds = "{val_accuracy: {least: 0.9}, parameters: {most: 5e4}, seconds: {least: 1, most: 60}}"
+    config = check(f"study: a\nconstraints: {bounds}\n")
+    assert config.violations({"val_accuracy": 0.85, "parameters": 50000, "seconds": 61.5, "loss": 3}) == {
+        "val_accuracy": pytest.approx(0.05), "parameters": 0.0, "seconds": 1.5,
+    }  # fmt: skip
+    assert config.violations({"val_accuracy": 1.0, "seconds": 0.5})["seconds"] == 0.5
+
+
+@pytest.mark.parametrize("setting", ["enqueue=[{batch_size: 32}]", "promotion.pick=knee"])
+def test_what_is_tried_first_and_picked_makes_no_other_study(setting: str) -> None:
+    changed = check_recipe(yaml_file.parse(BASE, "recipe.yaml"), "recipe.yaml", [setting])
+    assert identity(changed) == identity(check(BASE))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["objective=[val_loss, seconds]", "constraints={seconds: {most: 3}}", "warm_start=b", "warm_start={study: a}"],
+)
+def test_what_the_sampler_is_told_makes_another_study(setting: str) -> None:
+    changed = check_recipe(yaml_file.parse(BASE, "recipe.yaml"), "recipe.yaml", [setting])
+    assert identity(changed) != identity(check(BASE))
+
+
+def test_a_study_without_constraints_is_what_it_was_before_there_were_any() -> None:
+    """A study on disk must not be set aside because recipes have learned more words."""
+    assert identity(check("study: a\nconstraints: {}\nwarm_start: null\nenqueue: []\n")) == identity(
+        check("study: a\n")
+    )

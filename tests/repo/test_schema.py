@@ -64,6 +64,11 @@ def test_every_recipe_keeps_to_it_and_names_it_for_editors(path: Path) -> None:
         "search_space: {batch_size: [32, 64], optimizer: {adam: null, sgd: {momentum: [0.0, 0.9]}}}",
         "search_space: {optimizer.learning_rate: {type: float, low: 1e-4, high: 1e-2, log: true}}",
         "objective: val_accuracy",
+        "objective: [val_loss, {metric: parameters, direction: minimize}]",
+        "constraints: {val_accuracy: {least: 0.9}, seconds: {most: 60}}",
+        "enqueue: [{optimizer: sgd, optimizer.sgd.momentum: 0.9}, {model.units: [30]}]",
+        "warm_start: older",
+        "warm_start: {study: older, trials: 20}",
         "class_weight: balanced",
     ],
 )
@@ -86,6 +91,10 @@ def test_what_the_specs_take_the_schema_takes(text: str) -> None:
         ("study: x\ncallbacks: {mine: {patience: 1}}", "callbacks/mine"),
         ("study: x\nsearch_space: {batch_size: 32}", "search_space/batch_size"),
         ("study: x\nbudget: {trails: 3}", "budget"),
+        ("study: x\nobjective: [val_loss, {metrc: seconds}]", "objective"),
+        ("study: x\nconstraints: {seconds: {max: 3}}", "constraints/seconds"),
+        ("study: x\nenqueue: [3]", "enqueue"),
+        ("study: x\nwarm_start: {trials: 3}", "warm_start"),
     ],
 )
 def test_what_the_specs_refuse_the_schema_refuses(text: str, place: str) -> None:

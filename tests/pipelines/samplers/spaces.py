@@ -75,7 +75,7 @@ class Asking:
         asked = self.open.pop(0)
         value = quality(asked.params)
         self.study.should_stop(asked.number, 0, value)
-        self.study.tell(asked.number, state, value)
+        self.study.tell(asked.number, state, {"val_loss": value})
 
 
 def drawn(

@@ -44,7 +44,6 @@ _FUNCTIONS = {
 LEFT_OUT: dict[str, set[str]] = {
     "tpe": {"consider_prior", "weights", "constant_liar"},
     "cmaes": {"restart_strategy", "inc_popsize", "source_trials"},
-    "nsgaiii": {"reference_points"},
     "qmc": {"independent_sampler", "warn_asynchronous_seeding"},  # the whole space is known, and so is the seed
     "grid": {"search_space"},  # the recipe's own
     "brute_force": {"avoid_premature_stop"},  # there is none
@@ -74,6 +73,7 @@ SETTINGS: list[Any] = [
         for kind in ("nsgaii", "nsgaiii")
         for crossover in kinds_of(Crossover)
     ),
+    {"name": "nsgaiii", "population_size": 4, "reference_points": [[1]]},
     {"name": "nsgaiii", "population_size": 4, "dividing_parameter": 5, "mutation_prob": 0.5, "crossover_prob": 0.5},
 ]
 

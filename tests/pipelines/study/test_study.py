@@ -46,7 +46,7 @@ def ask(study: Study, config: SweepConfig | None = None) -> AskedTrial:
 def complete(study: Study, value: float, config: SweepConfig | None = None) -> AskedTrial:
     asked = ask(study, config)
     study.should_stop(asked.number, 0, value)
-    study.tell(asked.number, TrialState.COMPLETE, value)
+    study.tell(asked.number, TrialState.COMPLETE, {"val_loss": value})
     return asked
 
 
@@ -58,7 +58,7 @@ def test_counts_tell_every_kind_of_trial_apart(opened: Callable[..., Study], on_
     for end in ends:
         asked = ask(study)
         if end is not TrialState.RUNNING:
-            study.tell(asked.number, end, 0.5 if end is TrialState.COMPLETE else None)
+            study.tell(asked.number, end, {"val_loss": 0.5} if end is TrialState.COMPLETE else None)
 
     assert study.counts() == Counts(complete=3, pruned=2, failed=1, running=4)
 
@@ -86,7 +86,7 @@ def test_a_told_state_is_the_state_whatever_value_comes_with_it(
     asked = ask(study)
     study.should_stop(asked.number, 0, 0.9)
 
-    study.tell(asked.number, state, value)
+    study.tell(asked.number, state, None if value is None else {"val_loss": value})
 
     counts = study.counts()
     assert {
@@ -129,7 +129,7 @@ def test_an_unfinished_trial_goes_on_with_what_was_sampled_for_it(opened: Callab
     assert again.number == before.number
     assert drawn == before.params == again.params
     assert again.reported == {0, 1}
-    study.tell(again.number, TrialState.COMPLETE, 0.7)
+    study.tell(again.number, TrialState.COMPLETE, {"val_loss": 0.7})
     assert study.counts() == Counts(complete=1)
     assert study.unfinished() == []
 
@@ -191,7 +191,7 @@ def test_the_pruner_stops_a_trial_that_is_worse_than_the_median_after_its_warm_u
         asked = ask(study)
         for epoch in range(3):
             study.should_stop(asked.number, epoch, value)
-        study.tell(asked.number, TrialState.COMPLETE, value)
+        study.tell(asked.number, TrialState.COMPLETE, {"val_loss": value})
     bad, good = ask(study), ask(study)
 
     assert not study.should_stop(bad.number, 0, 0.9)
@@ -218,7 +218,7 @@ def test_the_direction_is_the_objectives(opened: Callable[..., Study]) -> None:
         asked = ask(study)
         for epoch in range(2):
             study.should_stop(asked.number, epoch, value)
-        study.tell(asked.number, TrialState.COMPLETE, value)
+        study.tell(asked.number, TrialState.COMPLETE, {"val_accuracy": value})
     bad = ask(study)
 
     study.should_stop(bad.number, 0, 0.1)
@@ -251,7 +251,7 @@ def test_importances_find_the_parameter_that_matters(opened: Callable[..., Study
     study = opened(config)
     for _ in range(40):
         asked = ask(study, config)
-        study.tell(asked.number, TrialState.COMPLETE, abs(math.log10(asked.params[RATE]) + 2))
+        study.tell(asked.number, TrialState.COMPLETE, {"val_loss": abs(math.log10(asked.params[RATE]) + 2)})
 
     shares = study.importances()
 
@@ -290,3 +290,28 @@ def test_a_study_of_branches_asks_without_warnings(opened: Callable[..., Study])
     kinds = {complete(study, 0.5, config).params["optimizer"] for _ in range(12)}
 
     assert kinds == {"adam", "sgd"}
+
+
+def test_questions_about_trials_read_none_of_them_from_the_storage(
+    opened: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each of thousands of trials costs more than the one before."""
+
+    def reads(*_: Any, **__: Any) -> None:
+        raise AssertionError("trials were read")
+
+    config = recipe(search_space={"batch_size": [8, 16, 32]}, sampler="grid")
+    study = opened(config)
+    complete(study, 0.5, config)
+    asked = ask(study, config)
+    with monkeypatch.context() as patched:
+        for storage in (study._study._storage, study._trials.backend):
+            for name in ("get_all_trials", "_get_trials"):
+                if hasattr(storage, name):
+                    patched.setattr(storage, name, reads)
+        study.report(asked.number, 0, 0.4)
+        assert study.left() == 1
+        study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.4})
+        assert (study.counts(), study.front(), study.unfinished()) == (Counts(complete=2), (1,), [])
+        assert [record.number for record in study.records()] == [0, 1]
+        assert study.left() == 1
