@@ -25,19 +25,22 @@ def mend_trials(case: Case) -> None:
     for number, run in sorted(runs.items()):
         ended, record = final_state(run), known.get(number)
         told = _told(run, ended, objectives)
-        if record is None:
+        sampled = json.loads(run.tags.get("regatta.sampled", "{}"))
+        drawn = record is not None and sampled.keys() <= record.params.keys()
+        if record is None or (record.state is TrialState.RUNNING and not drawn):
             state = ended or TrialState.RUNNING
             restored = partial(
                 study.restore,
                 number,
-                json.loads(run.tags.get("regatta.sampled", "{}")),
+                sampled,
                 state,
                 told.pop("values"),
                 run.curves.get(objectives[0], {}),
                 attempt=int(run.tags.get("regatta.attempt", "1")),
                 **told,
             )
-            off(f"Optuna has lost trial {number}", restored, f"it is there again, {state.value}")
+            lost = f"trial {number}" if record is None else f"what trial {number} has drawn"
+            off(f"Optuna has lost {lost}", restored, f"it is there again, {state.value}")
         elif record.state is TrialState.RUNNING and ended is not None:
             settled = partial(study.settle, number, ended, told.pop("values"), **told)
             off(f"Optuna takes trial {number} for running, which has ended", settled, f"it is {ended.value} there, too")

@@ -418,7 +418,7 @@ def test_a_trial_that_ended_without_optuna_hearing_of_it_is_settled(
     folder = crashed(home)
     study = studies(folder)
     for number in (0, 1):
-        study.ask()
+        study.ask().optuna_trial.suggest_float(RATE, 1e-3, 1e-1, log=True)
         study.note_attempt(number, 1)
     study.close()
 
@@ -426,6 +426,25 @@ def test_a_trial_that_ended_without_optuna_hearing_of_it_is_settled(
     said = mend_it(folder, again)
 
     assert "Optuna takes trial 0 for running, which has ended: it is COMPLETE there, too." in said
+    assert states(again) == {0: TrialState.COMPLETE, 1: TrialState.RUNNING}
+    assert mend_it(folder, studies(folder)) == []
+
+
+def test_what_a_trial_has_drawn_comes_back_where_a_power_cut_took_just_that(
+    home: Home, tracker: MemoryTracker, studies: Opens
+) -> None:
+    folder = crashed(home)
+    study = studies(folder)
+    for _ in range(2):
+        study.ask()
+    study.close()
+
+    again = studies(folder)
+    said = mend_it(folder, again)
+
+    assert "Optuna has lost what trial 0 has drawn: it is there again, COMPLETE." in said
+    assert "Optuna has lost what trial 1 has drawn: it is there again, RUNNING." in said
+    assert [record.params for record in again.records()] == [{RATE: 0.01}, {RATE: 0.02}]
     assert states(again) == {0: TrialState.COMPLETE, 1: TrialState.RUNNING}
     assert mend_it(folder, studies(folder)) == []
 
