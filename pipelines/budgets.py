@@ -117,8 +117,7 @@ class Meter:
                 self._last_failure = result
         self._bytes += checkpoint_bytes
         self._streak.note(result)
-        feasible = all(broken <= 0 for broken in result.violations.values())
-        self._weigh(result.state, result.value if feasible else None)
+        self._weigh(result.state, result.value if result.feasible else None)
 
     def wants(self, under_way: int) -> bool:
         """Whether one more trial may begin beside those that are under way."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.config import Checkpoints, Objective
@@ -16,9 +17,24 @@ from pipelines.tracking.run import Run
 class Keeper:
     """The checkpoints of one study, of all its starts."""
 
-    def __init__(self, policy: Checkpoints, objective: Objective, journal: Journal) -> None:
-        """Takes what may stay, what trials are compared by, and the record in which the rest is noted."""
-        self._retention = Retention(policy.keep, int(policy.most_mb * (1 << 20)), objective.sense)
+    def __init__(
+        self,
+        policy: Checkpoints,
+        objective: Objective,
+        journal: Journal,
+        front: Callable[[], Container[int]] = tuple,
+    ) -> None:
+        """Takes what may stay, what trials are compared by, and the record in which the rest is noted.
+
+        Args:
+            policy: What may stay.
+            objective: What trials are compared by.
+            journal: The record.
+            front: Numbers of trials that stay in any case: where there are several objectives, any of them may win.
+        """
+        protected = _OnFront(front, {})
+        self._retention = Retention(policy.keep, int(policy.most_mb * (1 << 20)), objective.sense, protected)
+        self._numbers = protected.numbers
         self._metric = objective.metric
         self._journal = journal
         self._runs: dict[int, str] = {}
@@ -43,14 +59,27 @@ class Keeper:
             return 0
         path = Path(result.checkpoint)
         size = path.stat().st_size if path.is_file() else 0
-        feasible = all(broken <= 0 for broken in result.violations.values())
-        self._add(Kept(result.number, result.state, result.value, size, path, result.checkpoint_sha256, feasible), uid)
+        self._add(
+            Kept(result.number, result.state, result.value, size, path, result.checkpoint_sha256, result.feasible), uid
+        )
         return size
 
     def _add(self, kept: Kept, uid: str) -> None:
         self._runs[kept.number] = uid
+        self._numbers[kept.sha256] = kept.number
         for drop in self._retention.add(kept):
             # noted first: a file without a note would be missed, a note without its file is mended by `reconcile`
             run = Run(self._journal, self._runs[drop.kept.number])
             run.drop_checkpoint(drop.kept.sha256, drop.reason)
             drop.kept.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _OnFront:
+    """Digests of the checkpoints of trials that are on the front at the moment."""
+
+    front: Callable[[], Container[int]]
+    numbers: dict[str, int]
+
+    def __contains__(self, sha256: object) -> bool:
+        return self.numbers.get(str(sha256)) in self.front()

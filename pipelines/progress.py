@@ -108,7 +108,7 @@ class Progress:
         self._counts = counts
         self._mention_problem()
         self._seats = {worker: seat for worker, seat in self._seats.items() if seat.trial != result.number}
-        better = result.state is TrialState.COMPLETE and self._is_best(result)
+        better = result.state is TrialState.COMPLETE and result.feasible and self._is_best(result)
         if better:
             self._best = result
         value = "" if result.value is None else f"{self._metric} {result.value:.4f} at epoch {result.epoch}"
@@ -119,6 +119,9 @@ class Progress:
             ("best so far  " if better else "", "bold green"),
             (brief(result.params), "dim"),
         )
+        broken = [name for name, by in result.violations.items() if by > 0]
+        if broken:
+            line.append(f"  breaks {', '.join(broken)}", "yellow")
         if result.state is TrialState.FAILED and value:
             line.append(f"  {result.reason}", "red")
         self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal)

@@ -238,6 +238,11 @@ class TrialResult:
     values: Mapping[str, float] = field(default_factory=dict)
     violations: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps all constraints."""
+        return all(broken <= 0 for broken in self.violations.values())
+
 
 @dataclass(frozen=True)
 class TrialPicture:

@@ -45,7 +45,7 @@ def said(spec: Spec) -> dict[str, Any]:
 
 def _said_value(value: Any, plain: Any) -> Any:
     if isinstance(value, Spec):
-        return said(value)
+        return said(value) if isinstance(plain, dict) else plain  # some specs are written in a shorter form
     if isinstance(value, dict) and any(isinstance(part, Spec) for part in value.values()):
         return {key: _said_value(part, plain[key]) for key, part in value.items()}
     return plain

@@ -32,6 +32,13 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
             f"trial {best.number}, {summary.history.metric} {best.value:.4f} at epoch {best.best_epoch} (from 0)",
         )
         table.add_row("", brief(best.params))
+        front = summary.history.front
+        if front:
+            values = ", ".join(f"{name} {value:.6g}" for name, value in best.values.items())
+            how = {"knee": "the nearest to the best of all objectives"}.get(
+                summary.history.pick or "", f"the best {summary.history.metric}"
+            )
+            table.add_row("", f"{values}: {how}, on a front of {len(front)} trial{'s' if len(front) > 1 else ''}")
     if summary.promoted is not None:
         word = "champion" if summary.promoted.decision.promoted else "champion kept"
         table.add_row(word, summary.promoted.sentence())

@@ -143,7 +143,8 @@ class Sweep:
         self._watcher = watcher
         self._on_last_trials = on_last_trials
         self._clock = clock
-        self._keeper = Keeper(config.checkpoints, config.objective, journal)
+        several = len(config.objectives) > 1
+        self._keeper = Keeper(config.checkpoints, config.objective, journal, study.front if several else tuple)
         self._keeper.take_up(earlier.values(), folder.root)
         self._workers = 1
         self._busy: dict[int, _Trial] = {}
