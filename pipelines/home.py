@@ -154,7 +154,9 @@ class Home:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk is at the bottom of an exception, through whatever libraries it came up."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # a chain may bite its own tail
+        seen.add(id(error))
         if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "disk is full" in str(error):
             return True
         error = error.__cause__ or error.__context__

@@ -145,14 +145,23 @@ Arguments = Annotated[dict[str, JsonValue], AfterValidator(_numbers)]
 
 def _find(parts: list[str]) -> tuple[ModuleSpec | None, str]:
     """The spec of a module, or None and the part that is missing. Unlike `find_spec`, it imports no parent package."""
-    spec, path = None, None
-    for count in range(1, len(parts) + 1):
+    spec: ModuleSpec | None = None
+    path: list[str] | None = None
+    for count, part in enumerate(parts, 1):
         full = ".".join(parts[:count])
+        folders = [str(Path(base, part)) for base in (sys.path if path is None else path) if Path(base, part).is_dir()]
         finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
-        spec = next((found for finder in finders if (found := finder.find_spec(full, path, None))), None)
-        path = list(spec.submodule_search_locations or ()) if spec else None
+        try:
+            spec = next((found for finder in finders if (found := finder.find_spec(full, path, None))), None)
+        except KeyError:
+            if not folders:
+                raise
+            # a folder without __init__.py within another: Python asks for the parent, which is not imported yet
+            spec = ModuleSpec(full, None, is_package=True)
         if spec is None:
             return None, full
+        is_folder = spec.origin is None and spec.submodule_search_locations is not None
+        path = folders if is_folder else list(spec.submodule_search_locations or ())
     return spec, ""
 
 

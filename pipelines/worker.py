@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.records import Event, Stop, TrialSpec, Verdict
+from pipelines.records import EpochEnded, Event, Stop, TrialSpec, Verdict
 from pipelines.training import Trainer, make_trainer
 
 
@@ -36,13 +37,37 @@ class TrialWorker:
 
     def __call__(self, spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
         """Trains one attempt; `answer` takes its events to the controller."""
+        self._trainer.train(spec, Line(spec, answer))
 
-        def emit(event: Event) -> Verdict:
-            reply = answer(event)
-            meant = isinstance(reply, Stop) and (reply.trial, reply.attempt) == (spec.number, spec.attempt)
-            return Verdict.STOP if meant else Verdict.GO_ON
 
-        self._trainer.train(spec, emit)
+class Line:
+    """The line from one attempt to the controller: events go up, the controller's standing word comes back.
+
+    An answer comes once, with whatever is said next: perhaps with a note of a callback, which asks for no verdict, or
+    to another thread. So what it says stands until the attempt is over.
+    """
+
+    def __init__(self, spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
+        """Takes the attempt, and what sends a message and returns the newest answer."""
+        self._spec = spec
+        self._answer = answer
+        self._lock = threading.Lock()  # a pipe takes one message at a time
+        self._standing = Verdict.GO_ON
+
+    def __call__(self, event: Event) -> Verdict:
+        """Sends an event; see `pipelines.training.base.Emit`."""
+        with self._lock:
+            word = self._word(self._answer(event))
+            if isinstance(event, EpochEnded) and event.retold and word is Verdict.STOP:
+                return word  # perhaps about an epoch that the trial has long gone beyond: whoever retells knows
+            if self._standing is not Verdict.STOP:  # which a pause does not take back
+                self._standing = word or self._standing
+            return self._standing
+
+    def _word(self, reply: Any) -> Verdict | None:
+        if not isinstance(reply, Stop) or (reply.trial, reply.attempt) != (self._spec.number, self._spec.attempt):
+            return None
+        return Verdict.PAUSE if reply.pause else Verdict.STOP
 
 
 def environment(threads: int, device: str | None) -> dict[str, str]:

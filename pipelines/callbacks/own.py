@@ -23,6 +23,10 @@ class OwnCallback(CallbackSpec):
     What it does to the learning rate, to files and to the end of the training shows in the run, as with Keras's own. It
     can say more: sentences that it appends to a list `self.notes` become events of the run. Where its constructor has
     an argument `around`, it gets the training's surroundings: a folder for files, samples, and `draw` for pictures.
+
+    A trial that goes on after its worker was lost makes the callback anew, tells it that a training begins, and then
+    gives it its attributes back: numbers, texts, lists and dicts of such, arrays, variables, metrics, generators of
+    random numbers. What else it has is kept where it has `get_state()`, which returns such, and `set_state(state)`.
     """
 
     name: Literal["class"] = "class"

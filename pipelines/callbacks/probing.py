@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from pipelines.callbacks.verdict import WINDOW, Measurement, concerns, verdict
+from pipelines.callbacks.verdict import WINDOW, Measurement, concerns, telling, verdict
 from pipelines.pictures.layers import LAYERS, LayerState, Scales, layers_picture
 
 MEASURED = (
@@ -105,6 +105,23 @@ class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
         self._measured: list[Measurement] = []
         self._taken: deque[dict[str, np.ndarray]] = deque(maxlen=WINDOW)
 
+    def get_state(self) -> dict[str, Any]:
+        """What the next measurements and the verdict go by."""
+        return {
+            "scales": asdict(self._scales),
+            "measured": [asdict(one) for one in self._measured],
+            "taken": list(self._taken),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes over the measurements of an earlier attempt."""
+        self._scales = Scales(**state["scales"])
+        self._measured = [
+            Measurement(one["epoch"], tuple(LayerState(**layer) for layer in one["states"]), one["weights"])
+            for one in state["measured"]
+        ]
+        self._taken.extend(state["taken"])
+
     def on_train_begin(self, logs: MutableMapping[str, Any] | None = None) -> None:
         """Forgets the model of an earlier training."""
         self._forget()
@@ -141,7 +158,7 @@ class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
         norms = {name: _norm(some) * (sizes[name] / some.size) ** 0.5 for name, some in taken.items() if some.size}
         self._taken.append(taken)
         states = tuple(LayerState(layer, **measures) for layer, measures in by_layer.items())
-        self._measured.append(Measurement(epoch, states, norms))
+        self._measured = [*telling(self._measured), Measurement(epoch, states, norms)]
 
     def _moved(self) -> dict[str, float]:
         """By how much kernels changed from the first of the last measurements to the last, as a share of their norm."""

@@ -33,6 +33,12 @@ class SurfaceDrawer(keras.callbacks.Callback):  # type: ignore[misc]
         self._grid = tf.constant(surface_grid(self._low, self._high, resolution))
         self._compiled: Any = None
 
+    def get_state(self) -> None:
+        """There is nothing that one picture hands on to the next."""
+
+    def set_state(self, state: None) -> None:
+        """Nothing to take over."""
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Forgets the model of an earlier training."""
         self._compiled = None

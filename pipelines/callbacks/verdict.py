@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 
 from pipelines.pictures.layers import LayerState
@@ -90,11 +91,22 @@ def verdict(measured: Sequence[Measurement], moved: Mapping[str, float]) -> str:
     return " ".join([*(text for text, _ in said), said[0][1]]) if said else _healthy(states, span)
 
 
+def telling(measured: Sequence[Measurement]) -> Sequence[Measurement]:
+    """Those that another measurement leaves worth keeping: the last ones, and the first that found no finite number."""
+    before, last = measured[: 1 - WINDOW], measured[1 - WINDOW :]
+    endless = (one for one in before if not all(map(_finite, one.states)))
+    return [*islice(endless, 1), *last]
+
+
+def _finite(state: LayerState) -> bool:
+    return state.gradient is None or math.isfinite(state.gradient)
+
+
 def _exploding(measured: Sequence[Measurement], states: Sequence[LayerState], span: str) -> Fault | None:
     advice = "Try a lower learning rate, clipnorm, a smaller initialiser or batch_norm."
     for one in measured:
         for state in one.states:
-            if state.gradient is not None and not math.isfinite(state.gradient):
+            if not _finite(state):
                 return f"Exploding: the gradient of {state.name} was no finite number in epoch {one.epoch}.", advice
     weights = measured[-1].weights
     large = [

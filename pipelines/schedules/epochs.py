@@ -33,20 +33,36 @@ class EpochScheduleSpec(Spec):
         """The function of epoch and rate, for a training of so many epochs at most."""
 
 
+class Curve:
+    """A formula at work in one training."""
+
+    def __init__(self, formula: Formula, epochs: int) -> None:
+        """Takes the formula, and the epochs of the training at most."""
+        self._formula = formula
+        self._epochs = epochs
+        self._start: float | None = None
+
+    def __call__(self, epoch: int, rate: float) -> float:
+        """The rate of an epoch; the rate that it is first called with is the optimizer's own."""
+        if self._start is None or epoch == 0:
+            self._start = rate
+        return self._formula.rate(epoch, self._start, self._epochs)
+
+    def get_state(self) -> float | None:
+        """The optimizer's own rate, for a training that goes on later."""
+        return self._start
+
+    def set_state(self, state: float | None) -> None:
+        """Takes over from an earlier attempt, whose rate has moved since it began."""
+        self._start = state
+
+
 class Formula(EpochScheduleSpec):
     """A schedule that follows from the epoch and the optimizer's own rate."""
 
     def build(self, epochs: int) -> Schedule:
-        """The function of epoch and rate; it takes the rate that it is first called with for the optimizer's own."""
-        start: float | None = None
-
-        def schedule(epoch: int, rate: float) -> float:
-            nonlocal start
-            if start is None or epoch == 0:
-                start = rate
-            return self.rate(epoch, start, epochs)
-
-        return schedule
+        """The function of epoch and rate."""
+        return Curve(self, epochs)
 
     @abstractmethod
     def rate(self, epoch: int, start: float, epochs: int) -> float:

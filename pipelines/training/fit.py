@@ -4,86 +4,139 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from pipelines.callbacks import Callback, DecisionSurface
 from pipelines.callbacks.base import Surroundings
 from pipelines.checkpoints import sha256_of
 from pipelines.config import TrainingConfig
-from pipelines.datasets import Samples
 from pipelines.datasets.prepared import PreparedData, open_prepared
-from pipelines.goals import Goal, class_weights
 from pipelines.inputs import InputFacts
 from pipelines.optimizers import Length
 from pipelines.own_code import place_in_own_code
 from pipelines.pictures.surface import DECISION_SURFACE
-from pipelines.records import CheckpointWritten, Ended, FileWritten, PictureDrawn, Started, TrialSpec
+from pipelines.records import CheckpointWritten, Ended, Failure, FileWritten, PictureDrawn, Started, TrialSpec, Verdict
 from pipelines.training.base import Emit
-from pipelines.training.batches import encoded, ordered_batches, shuffled_batches, steps_in_epoch
-from pipelines.training.watching import BestEpochKeeper, Reporter
-from pipelines.training.witness import witnessed
+from pipelines.training.failing import failure_of
+from pipelines.training.feeding import Feed
+from pipelines.training.machine import Machine, OwnProcess, Pulse
+from pipelines.training.resuming import FILES, Course, Earlier, earlier_attempt
+from pipelines.training.story import Story
+from pipelines.training.timing import Stopwatch
 
-VALIDATION_BATCH = 1024
-"""Validation is a sum over samples, so its batch is as large as is comfortable."""
-PROBE_SAMPLES = 256
-"""Training samples that callbacks may look at."""
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How an attempt came to its end, where nothing was raised."""
+
+    pruned: bool = False
+    paused: bool = False
+    failure: Failure | None = None
 
 
 class FitTrainer:
     """Trains with `Model.fit`."""
 
-    def __init__(self, data_bytes: int) -> None:
-        """Takes the memory that a trial's data may use; larger data is read from disk, batch by batch."""
+    def __init__(
+        self, data_bytes: int, machine: Machine | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes the worker's means.
+
+        Args:
+            data_bytes: Memory that a trial's data may use; larger data is read from disk, batch by batch.
+            machine: Knows what this process uses of the machine.
+            clock: Seconds, for everything that is done every so often.
+        """
         self._data_bytes = data_bytes
+        self._machine = machine or OwnProcess()
+        self._clock = clock
 
     def train(self, spec: TrialSpec, emit: Emit) -> None:
         """Trains one attempt; see `pipelines.training.base.Trainer`."""
+        watch = Stopwatch()
+        story = Story(spec, emit, watch)
+        pulse = Pulse(spec, story, self._machine, clock=self._clock)
         begun = time.monotonic()
         error = trace = None
-        pruned = False
+        outcome = _Outcome()
         try:
-            pruned = self._train(spec, emit)
+            outcome = self._train(spec, story, pulse, watch)
         except Exception as problem:  # the trial fails alone; the worker lives
             error, trace = _in_a_line(problem), traceback.format_exc()
+            outcome = _Outcome(failure=failure_of(problem))
         finally:
             keras.backend.clear_session()  # graphs of ended trials would pile up in the worker
-        now = time.time_ns() // 1_000_000
-        emit(Ended(spec.number, spec.attempt, now, pruned, error, trace, time.monotonic() - begun))
-
-    def _train(self, spec: TrialSpec, emit: Emit) -> bool:
-        """Trains; returns whether the controller stopped it."""
-        config = TrainingConfig.model_validate(spec.config)
-        data = open_prepared(Path(spec.data))
-        fed = _Feed(config, data, *data.read(), self._data_bytes)
-        model = build_model(config, data.facts, fed.steps)
-        emit(Started(spec.number, spec.attempt, time.time_ns() // 1_000_000, _facts(model, fed)))
-        _describe(model, spec, emit)
-        around = _surroundings(spec, config, fed, emit)
-        callbacks = _callbacks(config, data)
-        built = {label: callback.build(around) for label, callback in callbacks.items()}
-        keeper, reporter = BestEpochKeeper(spec, emit), Reporter(spec, emit)
-        model.fit(
-            fed.training(),
-            steps_per_epoch=fed.steps,
-            epochs=config.epochs,
-            callbacks=[*witnessed(built, spec, emit, around.folder), keeper, reporter],
-            shuffle=False,  # `shuffled_batches` does it, in an order that can be made again
-            verbose=0,
-            **fed.validating(),
+        pulse.sample()
+        emit(
+            Ended(
+                spec.number,
+                spec.attempt,
+                time.time_ns() // 1_000_000,
+                outcome.pruned,
+                error,
+                trace,
+                time.monotonic() - begun,
+                outcome.paused,
+                outcome.failure,
+                dict(watch.seconds),
+            )
         )
-        keeper.finish()
-        for path in sorted(around.folder.rglob("*")) if around.folder.is_dir() else []:
+
+    def _train(self, spec: TrialSpec, story: Story, pulse: Pulse, watch: Stopwatch) -> _Outcome:
+        """Trains from the first epoch, or from the last that an earlier attempt kept."""
+        with watch.during("build"):
+            config = TrainingConfig.model_validate(spec.config)
+            data = open_prepared(Path(spec.data))
+            fed = Feed(config, data, *data.read(), self._data_bytes)
+            model = build_model(config, data.facts, fed.steps)
+        with watch.during("states"):
+            earlier = earlier_attempt(spec, model)
+            if earlier is not None:
+                earlier.carry_files(Path(spec.folder))
+                pulse.earlier_s = earlier.content["seconds"]
+        first_epoch = 0 if earlier is None else earlier.first_epoch
+        now = time.time_ns() // 1_000_000
+        story(Started(spec.number, spec.attempt, now, _facts(model, fed), first_epoch))
+        verdict = Verdict.GO_ON if earlier is None else story.retell(earlier.content["story"])
+        over = earlier is not None and earlier.over
+        if verdict is Verdict.PAUSE and not over:
+            return _Outcome(paused=True)
+        with watch.during("build"):
+            _describe(model, spec, story)
+            course = _course(spec, config, fed, model, story, pulse, watch, earlier)
+        course.reporter.hears(verdict)
+        with watch.during("fit"):
+            model.fit(
+                fed.training(first_epoch),
+                steps_per_epoch=fed.steps,
+                # where nothing is left to be trained, it is only ended
+                initial_epoch=config.epochs if over or verdict is Verdict.STOP else first_epoch,
+                epochs=config.epochs,
+                callbacks=course,
+                shuffle=False,  # `shuffled_batches` does it, in an order that can be made again
+                verbose=0,
+                **fed.validating(),
+            )
+        if course.paused:
+            return _Outcome(paused=True)
+        course.keeper.finish()
+        folder = Path(spec.folder) / FILES
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
             if path.is_file():
-                emit(CheckpointWritten(spec.number, spec.attempt, None, "callback", str(path), sha256_of(path)))
+                with watch.during("checkpoints"):
+                    digest = sha256_of(path)
+                story(CheckpointWritten(spec.number, spec.attempt, None, "callback", str(path), digest))
+        reporter = course.reporter
+        if reporter.not_finite:
+            return _Outcome(pruned=True, failure=Failure.NOT_FINITE)
         # a verdict that comes with the last epoch stopped nothing: such a trial is complete
-        return reporter.told_to_stop and reporter.epochs < config.epochs
+        return _Outcome(pruned=reporter.told_to_stop and reporter.epochs < config.epochs)
 
 
 def build_model(config: TrainingConfig, facts: InputFacts, steps_per_epoch: int) -> keras.Model:
@@ -101,57 +154,6 @@ def build_model(config: TrainingConfig, facts: InputFacts, steps_per_epoch: int)
     return model
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """A trial's data, in the form that `fit` takes it."""
-
-    config: TrainingConfig
-    data: PreparedData
-    train: Samples
-    validation: Samples
-    data_bytes: int
-
-    @property
-    def goal(self) -> Goal:
-        return self.config.goal(self.data.facts)
-
-    @property
-    def steps(self) -> int:
-        return steps_in_epoch(len(self.train), self.config.batch_size)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether rows come from disk. Validation counts at four bytes a value, as Keras will hold it."""
-        held = int(self.train.x.dtype.itemsize) * _values(self.train) + 4 * _values(self.validation)
-        return held > self.data_bytes
-
-    def training(self) -> tf.data.Dataset:
-        goal, config = self.goal, self.config
-        weights = class_weights(config.class_weight, self.data.facts, self.train.y)
-        return shuffled_batches(
-            self.train,
-            config.batch_size,
-            seed=config.seed,
-            targets=goal.loss.targets,
-            classes=goal.head.units,
-            weights=weights,
-            streamed=self.streamed,
-        )
-
-    def validating(self) -> dict[str, Any]:
-        goal, samples = self.goal, self.validation
-        if self.streamed:
-            batches = ordered_batches(samples, VALIDATION_BATCH, goal.loss.targets, goal.head.units)
-            return {"validation_data": batches}
-        truth = encoded(np.asarray(samples.y), goal.loss.targets, goal.head.units).numpy()
-        pair = (np.asarray(samples.x, np.float32), truth)
-        return {"validation_data": pair, "validation_batch_size": VALIDATION_BATCH}
-
-
-def _values(samples: Samples) -> int:
-    return int(np.prod(samples.x.shape, dtype=np.int64))
-
-
 def _callbacks(config: TrainingConfig, data: PreparedData) -> dict[str, Callback]:
     """Those of the recipe; a model of the plane also has its decision surface drawn, unless the recipe says how."""
     callbacks = dict(config.callbacks)
@@ -159,17 +161,38 @@ def _callbacks(config: TrainingConfig, data: PreparedData) -> dict[str, Callback
     return callbacks if drawn or data.facts.kind != "points" else {**callbacks, DECISION_SURFACE: DecisionSurface()}
 
 
-def _surroundings(spec: TrialSpec, config: TrainingConfig, fed: _Feed, emit: Emit) -> Surroundings:
-    goal, first = fed.goal, fed.train.take(np.arange(min(PROBE_SAMPLES, len(fed.train)), dtype=np.int64))
-    return Surroundings(
-        folder=Path(spec.folder) / "checkpoints",
+def _course(
+    spec: TrialSpec,
+    config: TrainingConfig,
+    fed: Feed,
+    model: keras.Model,
+    story: Story,
+    pulse: Pulse,
+    watch: Stopwatch,
+    earlier: Earlier | None,
+) -> Course:
+    x, y = fed.probe()
+    around = Surroundings(
+        folder=Path(spec.folder) / FILES,
         facts=fed.data.facts,
-        task=goal.task,
+        task=fed.goal.task,
         epochs=config.epochs,
         steps_per_epoch=fed.steps,
-        x=np.asarray(first.x, np.float32),
-        y=encoded(np.asarray(first.y), goal.loss.targets, goal.head.units).numpy(),
-        draw=partial(_draw, spec, emit),
+        x=x,
+        y=y,
+        draw=partial(_draw, spec, story),
+    )
+    built = {label: callback.build(around) for label, callback in _callbacks(config, fed.data).items()}
+    return Course(
+        built,
+        spec,
+        model,
+        epochs=config.epochs,
+        steps=fed.steps,
+        story=story,
+        pulse=pulse,
+        watch=watch,
+        earlier=earlier,
     )
 
 
@@ -190,7 +213,7 @@ def _describe(model: keras.Model, spec: TrialSpec, emit: Emit) -> None:
     emit(FileWritten(spec.number, spec.attempt, str(path)))
 
 
-def _facts(model: keras.Model, fed: _Feed) -> dict[str, str]:
+def _facts(model: keras.Model, fed: Feed) -> dict[str, str]:
     """What only the worker knows about a run."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return {

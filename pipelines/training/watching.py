@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from pipelines.checkpoints import write_whole
 from pipelines.records import CheckpointWritten, EpochEnded, TrialSpec, Verdict
 from pipelines.training.base import Best, Emit
+from pipelines.training.timing import Stopwatch
 
 
 class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
@@ -22,8 +24,9 @@ class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
     every epoch does not write a file at every epoch.
     """
 
-    def __init__(self, spec: TrialSpec, emit: Emit, every_s: float = 20.0) -> None:
+    def __init__(self, spec: TrialSpec, emit: Emit, every_s: float = 20.0, watch: Stopwatch | None = None) -> None:
         super().__init__()
+        self._watch = watch or Stopwatch()
         self.best = Best(spec.direction)
         self._spec = spec
         self._emit = emit
@@ -31,6 +34,7 @@ class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
         self._state: list[np.ndarray] | None = None
         self._written_epoch: int | None = None
         self._written_at = time.monotonic()
+        self._looked_at: int | None = None
 
     @property
     def path(self) -> Path:
@@ -40,37 +44,63 @@ class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes a new best epoch."""
         value = float((logs or {}).get(self._spec.objective, np.nan))
+        self._looked_at = epoch
         if self.best.improved_by(value, epoch):
-            self._state = [variable.numpy() for variable in self._variables()]
+            self._state = [variable.numpy() for variable in self.variables()]
             if time.monotonic() - self._written_at >= self._every_s:
                 self._write()
+
+    def values(self) -> list[np.ndarray]:
+        """What `variables` hold now: for a best epoch that has just ended, the very arrays that are kept."""
+        if self._state is not None and self._looked_at is not None and self.best.epoch == self._looked_at:
+            return self._state
+        return [variable.numpy() for variable in self.variables()]
+
+    def get_state(self) -> dict[str, Any]:
+        """The best epoch; its file is an earlier attempt's, and is written again."""
+        return {"best": [self.best.value, self.best.epoch], "values": self._state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes over the best epoch of an earlier attempt."""
+        self.best.value, self.best.epoch = state["best"]
+        self._state = state["values"]
 
     def finish(self) -> None:
         """Puts the best epoch's state back into the model and writes its checkpoint, after `fit` has returned."""
         if self._state is None or self._written_epoch == self.best.epoch:
             return
-        for variable, value in zip(self._variables(), self._state, strict=True):
+        for variable, value in zip(self.variables(), self._state, strict=True):
             variable.assign(value)
         self._write()
 
-    def _variables(self) -> list[Any]:
+    def variables(self) -> list[Any]:
         """Weights and optimizer state, so that a checkpoint can be trained on."""
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def _write(self) -> None:
-        digest = write_whole(self.path, self.model.save)
+        with self._watch.during("checkpoints"):
+            digest = write_whole(self.path, self.model.save)
         self._written_epoch, self._written_at = self.best.epoch, time.monotonic()
         spec = self._spec
         self._emit(CheckpointWritten(spec.number, spec.attempt, self.best.epoch, "best", str(self.path), digest))
 
 
 class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sends every epoch to the controller, and stops the training when the controller says so."""
+    """Sends every epoch to the controller, and stops the training when the controller says so.
+
+    Attributes:
+        epochs: How many have ended, those of earlier attempts included.
+        told_to_stop: The controller said that the training should end.
+        told_to_pause: The controller said that it should go on later. Whoever keeps states sees to that.
+        not_finite: The last epoch's loss or objective is no finite number, so that nothing good can come after it.
+    """
 
     def __init__(self, spec: TrialSpec, emit: Emit) -> None:
         super().__init__()
-        self.told_to_stop = False
         self.epochs = 0
+        self.told_to_stop = False
+        self.told_to_pause = False
+        self.not_finite = False
         self._spec = spec
         self._emit = emit
         self._rate = float("nan")
@@ -83,7 +113,23 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         """Reports; a verdict to stop sets `stop_training`, so that every other callback ends in good order."""
         metrics = {name: float(value) for name, value in (logs or {}).items()} | {"learning_rate": self._rate}
         event = EpochEnded(self._spec.number, self._spec.attempt, epoch, metrics, time.time_ns() // 1_000_000)
-        self.epochs += 1
-        if self._emit(event) is Verdict.STOP:
-            self.told_to_stop = True
+        self.epochs = epoch + 1
+        self.hears(self._emit(event))
+        decisive = [metrics[name] for name in ("loss", self._spec.objective) if name in metrics]
+        self.not_finite = not all(map(math.isfinite, decisive))
+        if self.told_to_stop or self.not_finite:
             self.model.stop_training = True
+
+    def hears(self, verdict: Verdict) -> None:
+        """Notes what the controller says."""
+        self.told_to_stop |= verdict is Verdict.STOP
+        self.told_to_pause = verdict is Verdict.PAUSE
+
+    def get_state(self) -> dict[str, Any]:
+        """How far the training is, and why it is over if it is."""
+        return {"epochs": self.epochs, "told_to_stop": self.told_to_stop, "not_finite": self.not_finite}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes over from an earlier attempt."""
+        self.epochs, self.not_finite = state["epochs"], state["not_finite"]
+        self.told_to_stop |= state["told_to_stop"]  # the last verdict on it may be newer

@@ -88,6 +88,23 @@ class _Opening(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._scene = scene
 
+    def get_state(self) -> dict[str, Any]:
+        """What all witnesses remember from one epoch to the next."""
+        scene = self._scene
+        return {
+            "epoch": scene.epoch,
+            "said": {witness.label: witness.said for witness in scene.witnesses},
+            "writers": {name: witness.label for name, witness in scene.writers.items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Has the witnesses remember what those of an earlier attempt did."""
+        scene, by_label = self._scene, {witness.label: witness for witness in self._scene.witnesses}
+        scene.epoch = state["epoch"]
+        scene.writers = {name: by_label[label] for name, label in state["writers"].items()}
+        for label, said in state["said"].items():
+            by_label[label].said = said
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._scene.new_files()
         self._note()
@@ -131,10 +148,10 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         restores = isinstance(callback, EarlyStopping) and callback.restore_best_weights
         self.begins_batches = any(_overrides(callback, hook) for hook in BATCH_BEGINS)
         self.may_change_weights = restores or (self.own and _overrides(callback, "on_train_end"))
-        self._label = label
+        self.label = label
         self._callback = callback
         self._scene = scene
-        self._said = 0
+        self.said = 0
         self._wrote: list[str] = []
         self._moved: list[float] = []  # rates that it set within the epoch
 
@@ -161,8 +178,8 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         self._look()
         if self.may_change_weights:
             self._look_at_weights()
-        if self._said > MOST_EVENTS:
-            self._emit("note", f"did {self._said - MOST_EVENTS} more things, which are not listed")
+        if self.said > MOST_EVENTS:
+            self._emit("note", f"did {self.said - MOST_EVENTS} more things, which are not listed")
 
     def wrote(self, name: str) -> None:
         """Takes down that the callback wrote a file."""
@@ -225,13 +242,13 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         return f"set the learning rate to {rate:.4g}; it was {before:.4g}"
 
     def _say(self, action: str, text: str, value: float | None = None) -> None:
-        self._said += 1
-        if self._said <= MOST_EVENTS:
+        self.said += 1
+        if self.said <= MOST_EVENTS:
             self._emit(action, text, value)
 
     def _emit(self, action: str, text: str, value: float | None = None) -> None:
         spec = self._scene.spec
-        event = CallbackActed(spec.number, spec.attempt, self._scene.epoch, self._label, action, text, value)
+        event = CallbackActed(spec.number, spec.attempt, self._scene.epoch, self.label, action, text, value)
         self._scene.emit(event)
 
 

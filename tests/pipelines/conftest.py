@@ -38,7 +38,10 @@ Train = Callable[..., Trained]
 
 @pytest.fixture
 def train(keras: Any, digits: PreparedData, tmp_path: Path) -> Train:
-    """Trains a config, given as a recipe has it, and returns what it told; `verdict` answers each event."""
+    """Trains a config, given as a recipe has it, and returns what it told; `verdict` answers each event.
+
+    Each call is the next attempt, `on` another trainer if need be; with `states` it goes on where one before it was.
+    """
     from pipelines.training import make_trainer
 
     trainer = make_trainer(1 << 30)  # one for all trials of a test, as in a worker
@@ -50,19 +53,21 @@ def train(keras: Any, digits: PreparedData, tmp_path: Path) -> Train:
         objective: str = "val_loss",
         direction: str = "minimize",
         data: Path = digits.folder,
+        states: Path | None = None,
+        on: Any = None,
         **config: Any,
     ) -> Trained:
         small = {"model": {"units": [16]}, "epochs": 3, "batch_size": 64, "seed": 3}
         raw = TrainingConfig.model_validate({**small, **config}).model_dump(mode="json")
         attempt = next(attempts)
         folder = tmp_path / f"attempt-{attempt}"
-        told = Trained(TrialSpec(5, attempt, raw, str(data), str(folder), objective, direction))
+        told = Trained(TrialSpec(5, attempt, raw, str(data), str(folder), objective, direction, str(states or "")))
 
         def emit(event: Event) -> Verdict:
             told.events.append(event)
             return verdict(event)
 
-        trainer.train(told.spec, emit)
+        (on or trainer).train(told.spec, emit)
         return told
 
     return trains

@@ -108,6 +108,13 @@ def test_a_folder_without_init_is_a_package_too(write: Write) -> None:
     assert load("space.mine:make")() == 7
 
 
+def test_so_are_folders_in_folders(write: Write) -> None:
+    write(name="outer/inner/innermost/mine.py")
+    assert "no module 'outer.inner.other'" in str(check("outer.inner.other:make"))
+    assert check("outer.inner.innermost.mine:make") is None
+    assert load("outer.inner.innermost.mine:make")() == 7
+
+
 def test_own_code_may_import_its_neighbours_later_too(write: Write) -> None:
     write("def make():\n    import helper\n    return helper.VALUE\n")
     write("VALUE = 8\n", "helper.py")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipelines.callbacks.verdict import Measurement, concerns, verdict
+from pipelines.callbacks.verdict import WINDOW, Measurement, concerns, telling, verdict
 from pipelines.pictures.layers import LayerState
 from tests.pipelines.small_training import COLUMNS, READ, data, fit, model, surroundings
 
@@ -546,3 +546,21 @@ def test_a_second_training_measures_its_own_model(keras: Any) -> None:
 def test_settings_out_of_bounds_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         READ.validate_python({"name": "diagnostics", **settings})
+
+
+@pytest.mark.parametrize("broken", [(), (3,), (3, 4), (20,), (0, 21)], ids=str)
+def test_the_measurements_that_are_kept_give_the_verdict_of_all_of_them(broken: tuple[int, ...]) -> None:
+    every = [
+        Measurement(
+            epoch,
+            states(one={"gradient": float("nan") if epoch in broken else 1.0 / (1 + epoch)}, two={"gradient": 1.0}),
+            {"one": 1.0, "two": 1.0},
+        )
+        for epoch in range(22)
+    ]
+    kept: list[Measurement] = []
+    for count, measurement in enumerate(every, start=1):
+        kept = [*telling(kept), measurement]
+        assert len(kept) <= WINDOW + 1
+        moved = {"one": 0.5, "two": 0.5}
+        assert verdict(kept, moved) == verdict(every[:count], moved)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import re
@@ -19,7 +20,9 @@ from pipelines.records import (
     Ended,
     EpochEnded,
     Event,
+    Failure,
     FileWritten,
+    MachineSampled,
     PictureDrawn,
     Started,
     Verdict,
@@ -46,7 +49,7 @@ def validation_loss(keras: Any, digits: PreparedData, path: str) -> float:
 def test_a_training_tells_its_start_every_epoch_its_checkpoint_and_its_end(train: Train) -> None:
     trained = train(epochs=3)
     assert [type(event) for event in trained.events] == [
-        Started, FileWritten, EpochEnded, EpochEnded, EpochEnded, CheckpointWritten, Ended,
+        Started, FileWritten, EpochEnded, EpochEnded, EpochEnded, CheckpointWritten, MachineSampled, Ended,
     ]  # fmt: skip
     assert {(event.trial, event.attempt) for event in trained.events} == {(5, trained.spec.attempt)}
     assert [event.epoch for event in trained.of(EpochEnded)] == [0, 1, 2]
@@ -55,8 +58,9 @@ def test_a_training_tells_its_start_every_epoch_its_checkpoint_and_its_end(train
         assert all(math.isfinite(value) for value in logged.values())
         assert 0 <= logged["val_accuracy"] <= 1
     (ended,) = trained.of(Ended)
-    assert (ended.error, ended.traceback, ended.pruned) == (None, None, False)
-    assert ended.seconds > 0
+    assert (ended.error, ended.traceback, ended.pruned, ended.paused, ended.failure) == (None, None, False, False, None)
+    assert set(ended.phases) == {"build", "states", "fit", "checkpoints", "tracking"}
+    assert 0 < sum(ended.phases.values()) <= ended.seconds
     times = [event.time_ms for event in trained.events if not isinstance(event, CheckpointWritten | FileWritten)]
     assert times == sorted(times)
 
@@ -251,12 +255,42 @@ def test_what_a_trial_raises_ends_it_alone(
     assert train(epochs=1).of(Ended)[0].error is None  # the trainer lives and trains as ever
 
 
+def out_of_memory(epoch: int, rate: float) -> float:
+    raise MemoryError
+
+
+def disk_full(epoch: int, rate: float) -> float:
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError as error:
+        raise ValueError("the schedule could not be read") from error
+
+
+@pytest.mark.parametrize(
+    ("function", "failure"),
+    [(out_of_memory, Failure.MEMORY), (disk_full, Failure.DISK)],
+    ids=["memory", "disk"],
+)
+def test_an_error_is_told_with_its_kind(
+    train: Train, monkeypatch: pytest.MonkeyPatch, function: Any, failure: Failure
+) -> None:
+    from pipelines.schedules.epochs import StepDecay
+
+    monkeypatch.setattr(StepDecay, "build", lambda spec, epochs: function)
+    trained = train(callbacks={"learning_rate_scheduler": {"schedule": "step"}})
+    assert [type(event) for event in trained.events][-2:] == [MachineSampled, Ended]
+    (ended,) = trained.of(Ended)
+    assert (ended.failure, ended.pruned) == (failure, False)
+
+
 def test_data_that_is_gone_ends_the_trial_alone(train: Train, tmp_path: Path) -> None:
     trained = train(data=tmp_path / "gone")
-    (ended,) = trained.events
+    sampled, ended = trained.events
+    assert isinstance(sampled, MachineSampled)
     assert isinstance(ended, Ended)
     assert ended.error is not None
     assert ended.error.startswith("FileNotFoundError")
+    assert ended.failure is Failure.ERROR
 
 
 def test_a_config_that_is_none_ends_the_trial_alone(train: Train) -> None:
@@ -269,17 +303,35 @@ def test_a_config_that_is_none_ends_the_trial_alone(train: Train) -> None:
         return Verdict.GO_ON
 
     FitTrainer(1 << 30).train(replace(train(epochs=1).spec, config={"epochs": 0}), emit)
-    (ended,) = events
+    ended = events[-1]
     assert isinstance(ended, Ended)
     assert "ValidationError" in str(ended.error)
+    assert not any(isinstance(event, Started) for event in events)
 
 
-def test_a_training_that_explodes_has_no_best_epoch_and_no_checkpoint(train: Train) -> None:
-    trained = train(optimizer={"name": "sgd", "learning_rate": 1e30}, model={"units": [8], "activation": "linear"})
-    assert len(trained.of(EpochEnded)) == 3
-    assert not any(math.isfinite(logged["val_loss"]) for logged in metrics(trained))
+EXPLODING = {"name": "sgd", "learning_rate": 1e30}
+
+
+@pytest.mark.parametrize("callbacks", [{}, {"terminate_on_nan": None}], ids=str)
+def test_a_training_that_explodes_ends_after_that_epoch_without_a_best_one(
+    train: Train, callbacks: dict[str, Any]
+) -> None:
+    trained = train(optimizer=EXPLODING, model={"units": [8], "activation": "linear"}, callbacks=callbacks)
+    (logged,) = metrics(trained)
+    assert not math.isfinite(logged["loss"])
     assert trained.of(CheckpointWritten) == []
-    assert trained.of(Ended)[0].error is None
+    (ended,) = trained.of(Ended)
+    assert (ended.pruned, ended.failure, ended.error) == (True, Failure.NOT_FINITE, None)
+
+
+def test_a_training_that_explodes_late_keeps_the_best_epoch_before(train: Train) -> None:
+    values = [1e-3, 1e30]
+    rate = {"name": "piecewise", "boundary_epochs": [2], "values": values}
+    model = {"units": [8], "activation": "linear"}
+    trained = train(epochs=6, optimizer={"name": "sgd", "learning_rate": rate}, model=model)
+    assert [math.isfinite(logged["loss"]) for logged in metrics(trained)] == [True, True, False]
+    assert trained.of(Ended)[0].failure is Failure.NOT_FINITE
+    assert trained.of(CheckpointWritten)[0].epoch == 1
 
 
 NEVER_BETTER = {"min_delta": 1e9}

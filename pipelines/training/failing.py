@@ -1,0 +1,46 @@
+"""Tells kinds of failure from the exception that a training raised."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+
+from pipelines.records import Failure
+
+_FULL_DISK = re.compile(r"no space left on device|disk is full", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"CUDA_ERROR_OUT_OF_MEMORY|CU(DNN|BLAS|SOLVER)_STATUS_(ALLOC_FAILED|NOT_ALLOCATED)|\bOOM when allocating"
+    r"|out of memory|failed to allocate (memory|request|\d)|unable to allocate",
+    re.IGNORECASE,
+)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The kind of an exception, told by it or by what it came of."""
+    chain = list(_chain(error))
+    # first, as TensorFlow calls a full disk an exhausted resource, too
+    if any(_lacked_room(one) for one in chain):
+        return Failure.DISK
+    if any(_lacked_memory(one) for one in chain):
+        return Failure.MEMORY
+    return Failure.ERROR
+
+
+def _lacked_room(error: BaseException) -> bool:
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or bool(_FULL_DISK.search(str(error)))
+
+
+def _lacked_memory(error: BaseException) -> bool:
+    # by name, so that this needs no TensorFlow: its ResourceExhaustedError is no MemoryError
+    named = any(kind.__name__ == "ResourceExhaustedError" for kind in type(error).__mro__)
+    of_a_device = any(kind.__name__ == "OpError" for kind in type(error).__mro__) or isinstance(error, RuntimeError)
+    return isinstance(error, MemoryError) or named or (of_a_device and bool(_NO_MEMORY.search(str(error))))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
