@@ -340,7 +340,11 @@ def test_a_kill_while_the_system_ends_processes_for_lack_of_memory_is_for_lack_o
     pump(executor, lambda: handler.count("idle") == 1)
 
     executor.assign(0, task(("say", "about to die"), ("kill yourself", None)))
-    handler.before_answer = lambda message: counter.write_text("oom_kill 4\n") and None
+
+    def one_more(message: Any) -> None:
+        counter.write_text("oom_kill 4\n")
+
+    handler.before_answer = one_more
     pump(executor, lambda: handler.count("lost") == 1)
 
     assert handler.losses()[0].kind is LossKind.MEMORY
