@@ -145,8 +145,10 @@ class Closing:
                 **_shared(config),
             },
         )
-        for written in origin.files(self._folder.root / LINEAGE):
-            self._parent.keep(written, LINEAGE)
+        # one folder a start: a study may go on with other code
+        place = f"{LINEAGE}/{len(list((self._folder.root / LINEAGE).glob('*'))) + 1}"
+        for written in origin.files(self._folder.root / place):
+            self._parent.keep(written, place)
         path = self._folder.root / SAMPLES
         if not path.exists():  # a study that goes on has its picture
             train, _ = data.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ class Painter:
         """Takes the study's name, which the pictures bear."""
         self._study = study
         self._pool = ThreadPoolExecutor(1, "pictures")
-        self._drawn: list[tuple[Run, Path, Future[bytes]]] = []
+        self._drawn: deque[tuple[Run, Path, Future[bytes]]] = deque()  # one thread draws: first in, first out
 
     def draw(self, run: Run, folder: Path, number: int, curves: Curves, best_epoch: int | None) -> None:
         """Has the curves of a trial drawn, if it has any."""
@@ -29,9 +30,8 @@ class Painter:
 
     def keep(self) -> None:
         """Adds what is drawn by now to the runs."""
-        for item in [item for item in self._drawn if item[2].done()]:
-            self._drawn.remove(item)
-            run, folder, picture = item
+        while self._drawn and self._drawn[0][2].done():
+            run, folder, picture = self._drawn.popleft()
             if picture.exception() is None:  # a picture that cannot be drawn must not cost its trial
                 keep_picture(run, folder, picture.result())
 

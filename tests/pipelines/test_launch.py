@@ -120,7 +120,7 @@ def test_a_finished_sweep_leaves_a_closed_parent_with_the_report_and_every_trial
     assert "Best: trial" in parent.tags["mlflow.note.content"]
     assert parent.tags["regatta.kind"] == "sweep"
     assert len(site.tracker.runs) == 4
-    assert {"lineage/recipe.yaml", "lineage/lineage.json"} <= set(parent.files)
+    assert {"lineage/1/recipe.yaml", "lineage/1/lineage.json"} <= set(parent.files)
     assert parent.tags["regatta.ended_by"] == "trials"
     assert parent.curve("seconds.trials")
     assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
