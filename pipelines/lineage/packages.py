@@ -65,8 +65,11 @@ def _versions(path: list[str]) -> dict[str, str]:
     """Names and versions, sorted by name."""
     found: dict[str, str] = {}
     for package in importlib.metadata.distributions(path=path):
-        name: str | None = package.metadata["Name"]
-        if name:  # a folder that an interrupted installation left has no metadata
+        try:  # a folder that an interrupted installation left has no metadata
+            name: str | None = package.metadata["Name"]
+        except FileNotFoundError:  # which later versions of this library, also its backport, take for an error
+            continue
+        if name:
             # of two, the first in the path is the one that is imported
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), package.version)
     return dict(sorted(found.items()))

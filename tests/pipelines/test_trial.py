@@ -195,7 +195,7 @@ def test_a_trial_without_one_finite_value_is_pruned_and_has_no_best(bench: Bench
     result = train(bench.life(), bench.spec, [value, value], best=None)
 
     assert (result.state, result.value, result.epoch, result.checkpoint) == (TrialState.PRUNED, None, None, None)
-    assert result.reason == f"loss was {'not a number' if math.isnan(value) else 'infinite'} in epoch 1"
+    assert result.reason == f"loss was {'not a number' if math.isnan(value) else 'infinite'} in epoch 0"
     assert result.failure is Failure.NOT_FINITE
     assert bench.run().tags["regatta.failure"] == "not_finite"
     assert [step for step, _ in bench.points()] == [0, 1]
