@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 _MOST_BYTES = 8 << 20
-"""Above this a log is put aside when the next process begins to write; of those put aside one is kept."""
+"""Above this a log is put aside and begun anew, before the next task; of those put aside one is kept."""
 _TAIL_BYTES = 64 << 10
 
 
@@ -18,6 +21,7 @@ class WorkerLog:
 
     def mark(self) -> None:
         """Notes that a task begins here."""
+        self.keep_small()
         self._mark = self._size()
 
     def tail(self, lines: int = 100) -> str:
@@ -33,9 +37,12 @@ class WorkerLog:
         return "\n".join(content.decode("utf-8", "replace").splitlines()[-lines:])
 
     def keep_small(self) -> None:
-        """Puts a log that has grown large aside; to be called when no process writes to it."""
+        """Puts a log that has grown large aside. Whoever writes to it appends, and so goes on at its new end."""
         if self._size() > _MOST_BYTES:
-            self.path.replace(self.path.with_suffix(".log.1"))
+            with suppress(OSError):  # a full disk has other worries
+                shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
+            with suppress(OSError):
+                os.truncate(self.path, 0)
             self._mark = 0
 
     def _size(self) -> int:

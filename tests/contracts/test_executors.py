@@ -360,7 +360,7 @@ def test_the_end_of_a_log_is_of_the_task_and_of_no_earlier_one(make: Make) -> No
     assert executor.log_tail(0) == "of the second"
 
 
-def test_a_log_that_has_grown_large_is_put_aside_for_the_next_process(
+def test_a_log_that_has_grown_large_is_put_aside_before_the_next_task(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.executors.logs._MOST_BYTES", 5)
@@ -368,12 +368,11 @@ def test_a_log_that_has_grown_large_is_put_aside_for_the_next_process(
     pump(executor, lambda: handler.count("idle") == 1)
     run(executor, handler, ("print", "more than five bytes"))
 
-    executor.assign(0, task(("kill yourself", None)))
-    pump(executor, lambda: handler.count("idle") == 3)
-    run(executor, handler, ("print", "anew"))
+    run(executor, handler, ("print", "of the same process"))
 
-    assert (tmp_path / "logs" / "worker-0.log").read_text() == "anew\n"
+    assert (tmp_path / "logs" / "worker-0.log").read_text() == "of the same process\n"
     assert (tmp_path / "logs" / "worker-0.log.1").read_text() == "more than five bytes\n"
+    assert executor.log_tail(0) == "of the same process"
 
 
 def test_a_worker_that_outlives_its_controller_is_found_and_ended(tmp_path: Path) -> None:
