@@ -38,7 +38,7 @@ class _Seat:
 
 
 class Progress:
-    """The watcher of a sweep; see `pipelines.sweep.Watcher`."""
+    """The watcher of a sweep; see `pipelines.watcher.Watcher`."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipelines.budgets import DISK, INTERRUPTED, Ending, Meter
 from pipelines.config import SweepConfig
@@ -30,31 +30,10 @@ from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.trial import PICTURE, TrialLife, Wanted
 from pipelines.trial_configs import TrialConfigs
+from pipelines.watcher import Watcher
 
 _ASLEEP_S = 10.0
 """A controller that comes by more seldom than this was itself stopped in between, by Ctrl-Z perhaps."""
-
-
-class Watcher(Protocol):
-    """Who follows a sweep while it runs: the live display, or nobody."""
-
-    def began(self, workers: int, wanted: int, counts: Counts) -> None:
-        """The controller is about to ask for its first trial."""
-
-    def working(self, worker: int, spec: TrialSpec, params: Mapping[str, Any]) -> None:
-        """A worker was given a trial."""
-
-    def epoch(self, worker: int, event: EpochEnded) -> None:
-        """A worker has finished an epoch."""
-
-    def ended(self, result: TrialResult, counts: Counts) -> None:
-        """A trial is over."""
-
-    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
-        """A worker died, or a trial met with trouble of another kind; what becomes of the trial, if there was one."""
-
-    def ending(self, ending: Ending) -> None:
-        """Running trials are to stop after the epoch they are at."""
 
 
 @dataclass(frozen=True)
