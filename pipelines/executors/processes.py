@@ -27,7 +27,9 @@ from pipelines.executors.pids import die_with_parent, note_pid
 _IDLE, _SAID = "idle", "said"  # from a worker
 _TASK, _ANSWER = "task", "answer"  # to a worker
 _STARTS_IN_A_ROW = 3
-"""Workers of one slot that may die before they were ever idle; then something is wrong with the worker itself."""
+"""Workers of one slot that may exit before they were ever idle; then something is wrong with the worker itself."""
+_KILLS_IN_A_ROW = 10
+"""The same of workers that somebody ended by a signal, which says less about them."""
 
 
 _LOOK_S = 1.0
@@ -230,7 +232,8 @@ class ProcessesExecutor(Executor):
         loss = entry.loss or _loss(entry)
         if not entry.ready:
             slot.failed_starts += 1
-            if slot.failed_starts >= _STARTS_IN_A_ROW:
+            killed = (entry.process.exitcode or 0) < 0
+            if slot.failed_starts >= (_KILLS_IN_A_ROW if killed else _STARTS_IN_A_ROW):
                 log = self._worker_logs[slot.number]
                 raise ExecutorError(
                     f"Worker {slot.number} died {slot.failed_starts} times before it was ready ({loss.reason}). The "
