@@ -40,6 +40,8 @@ _STALLED_S = 60.0
 """How long the end of a sweep waits for a server that takes nothing; the journal keeps it all either way."""
 _NEVER_REACHED_S = 30.0
 """The same for a server that was never there; the local one needs some seconds to start."""
+_LAST_CALL_S = 15.0
+"""And at least so long from the sweep's end on: a server that went away may be coming back this moment."""
 _ABANDONED_S = 3.0
 """The same for a sweep that has broken off."""
 _TAG_BYTES = 7900
@@ -118,10 +120,12 @@ class Closing:
         sender: Sender,
         study: Study,
         console: Console,
+        revive: Callable[[], object] = lambda: None,
     ) -> None:
-        """Takes the open rooms of a sweep."""
+        """Takes the open rooms of a sweep; `revive` starts a server of our own again, where it went away."""
         self._config, self._folder, self._facts, self._server = config, folder, facts, server
         self._journal, self._sender, self._study, self._console = journal, sender, study, console
+        self._revive = revive
         self._parent = Run(journal, facts.uid)
 
     def begin_parent(self, data: PreparedData, origin: Lineage) -> None:
@@ -241,18 +245,22 @@ class Closing:
     def _flush(self) -> bool:
         """Waits for the journal to arrive, for as long as it moves; False where it does not."""
         sender, patience, before, told = self._sender, 0.0, -1, False
+        last_call = time.monotonic() + _LAST_CALL_S
         while not sender.flush(self._journal.written, 0.5):
             if sender.delivered != before:
                 before, patience = sender.delivered, time.monotonic() + _STALLED_S
             if sender.problem and not told:
                 told = True
+                with suppress(RegattaError):
+                    self._revive()
                 self._console.print(
                     f"Waiting for the MLflow server at {self._server}: {self._journal.written - before} entries to "
                     f"deliver. They are safe in the journal.",
                     style="yellow",
                     highlight=False,
                 )
-            if time.monotonic() > patience or sender.never_reached(_NEVER_REACHED_S):
+            now = time.monotonic()
+            if now > patience or (now > last_call and sender.never_reached(_NEVER_REACHED_S)):
                 return False
         return True
 

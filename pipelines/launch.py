@@ -87,7 +87,8 @@ def run_sweep(
         open_rooms.callback(journal.close)
         open_rooms.callback(sender.close)
         sender.start()
-        closing = Closing(config, folder, facts, server, journal, sender, study, console)
+        revive = partial(tracking_server, wait=False)
+        closing = Closing(config, folder, facts, server, journal, sender, study, console, revive)
         origin = lineage(command, data.sha256, data.split_sha256, config.model_dump(mode="json"))
         closing.begin_parent(data, origin)
         objective = config.objective

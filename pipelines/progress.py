@@ -124,7 +124,7 @@ class Progress:
             line.append(f"  breaks {', '.join(broken)}", "yellow")
         if result.state is TrialState.FAILED and value:
             line.append(f"  {result.reason}", "red")
-        self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal)
+        self._say(line)
 
     def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
         """Says that a worker died, or that a trial met with other trouble, and what becomes of the trial."""
@@ -135,24 +135,24 @@ class Progress:
             Remedy.FAIL: "is given up",
         }
         end = "" if trial is None or remedy is None else f"; trial {trial} {now[remedy]}"
-        self._console.print(f"{text}{end}", style="yellow", highlight=False)
+        self._say(Text(f"{text}{end}", "yellow"))
 
     def ending(self, ending: Ending) -> None:
         """Says that running trials stop after their epoch."""
         told = f"{ending.text}: trials stop after the epoch they are at, and can go on from there later."
         hurry = " Ctrl-C again stops at once." if ending.by == INTERRUPTED else ""
-        self._console.print(told[:1].upper() + told[1:] + hurry, style="yellow", highlight=False)
+        self._say(Text(told[:1].upper() + told[1:] + hurry, "yellow"))
 
     def _mention_problem(self) -> None:
         """Says once that the record does not arrive; a log has no live display that would show it."""
         problem = self._problem()
         if problem and not self._mentioned:
             self._mentioned = True
-            self._console.print(
-                f"MLflow takes nothing at the moment; the journal keeps everything. ({problem})",
-                style="yellow",
-                highlight=False,
-            )
+            self._say(Text(f"MLflow takes nothing at the moment; the journal keeps everything. ({problem})", "yellow"))
+
+    def _say(self, line: Text) -> None:
+        """One line; a log has no edge to wrap it at."""
+        self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _is_best(self, result: TrialResult) -> bool:
         if result.value is None:

@@ -12,7 +12,7 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Site, made_site
+from tests.sites import Site, made_site
 
 RECIPES = {
     "grey": """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import DIGITS, Site
+from tests.sites import DIGITS, Site
 
 Swept = tuple[Site, dict[str, Any]]
 

@@ -221,6 +221,7 @@ def test_a_server_that_is_never_there_costs_no_trial_and_no_promotion_is_tried(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
+    monkeypatch.setattr(closing, "_LAST_CALL_S", 0.0)
     site.tracker = Gone()
 
     summary = site.run(promote=True)
@@ -232,6 +233,26 @@ def test_a_server_that_is_never_there_costs_no_trial_and_no_promotion_is_tried(
     assert "regatta sync, then regatta promote tiny" in (summary.not_promoted or "")
     assert f"Waiting for the MLflow server at {SERVER}" in site.output.getvalue()
     assert summary.report.is_file()
+
+
+def test_a_server_of_our_own_that_went_away_is_started_again_before_the_sweep_ends(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.tracker = Gone()
+    asked: list[bool] = []
+
+    def tracking_server(*, wait: bool) -> str:
+        asked.append(wait)
+        if len(asked) > 1:
+            site.tracker.__class__ = MemoryTracker
+        return SERVER
+
+    monkeypatch.setattr(launch, "tracking_server", tracking_server)
+
+    summary = site.run()
+
+    assert asked == [False, False]
+    assert summary.delivered == summary.written
 
 
 def promoted(trial: TrialHistory, *, wins: bool = True) -> Promoted:
@@ -326,6 +347,7 @@ def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_t
 
 def test_the_summary_for_people_says_what_is_still_to_be_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
+    monkeypatch.setattr(closing, "_LAST_CALL_S", 0.0)
     site.tracker = Gone()
     summary = site.run(promote=True)
     text = shown(summary)

@@ -1,0 +1,86 @@
+"""Trials that are cut short go on where they were: the curves of a disturbed sweep are those of an undisturbed one."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+
+import psutil
+
+from tests.faults.places import Place
+from tests.faults.scenarios import LONG, LONG_EPOCHS, Curves, curves_of
+from tests.faults.servers import RunSeen
+from tests.faults.watching import SweepAt
+from tests.faults.whole import assert_whole
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch_to_the_same_digits(
+    place: Place, undisturbed: Curves
+) -> None:
+    at = place.begin(*LONG)
+    at.until(lambda: at.epochs(0) >= 4 and at.epochs(1) >= 4)
+
+    for worker in at.watched.workers():
+        worker.kill()
+    summary = at.watched.summary()
+
+    runs = assert_whole(place.server, summary, 2, LONG_EPOCHS)
+    assert all(2 <= resumed_at(run) < LONG_EPOCHS for run in runs), [run.tags for run in runs]
+    assert [run.tags["regatta.attempt"] for run in runs] == ["2", "2"]
+    assert curves_of(place.server, runs) == undisturbed
+
+
+def test_ctrl_c_keeps_what_was_trained_and_the_printed_command_goes_on_with_it(
+    place: Place, undisturbed: Curves
+) -> None:
+    # twice: at once, without the courtesy of the first
+    at = place.begin(*LONG)
+    at.until(lambda: at.epochs(0) >= 2 and at.epochs(1) >= 2)
+    at.watched.process.send_signal(signal.SIGINT)
+    at.watched.until(lambda lines: any("Ctrl-C again" in line for line in lines), 20)
+    at.watched.process.send_signal(signal.SIGINT)
+    assert at.watched.ended(4) == 130, at.watched.said
+    assert "Traceback" not in at.watched.said
+
+    # once: in good order
+    at = place.begin(*LONG)
+    before = at.epochs(0), at.epochs(1)
+    at.until(lambda: at.epochs(0) >= before[0] + 3 and at.epochs(1) >= before[1] + 3)
+    family = at.watched.children()
+    at.watched.process.send_signal(signal.SIGINT)
+    assert at.watched.ended(60) == 130, at.watched.said
+    assert_nothing_is_open(place, at, family)
+    printed = next(line for line in at.watched.lines if "Interrupted; this goes on with it: " in line)
+    states = {run.trial: (at.epochs(run.trial), run) for run in runs_of(place)}
+
+    command = shlex.split(printed.partition("with it: ")[2])
+    assert command[:3] == ["python", "-m", "pipelines"]
+    assert command[3:] == place.flags(*LONG)
+    summary = place.sweep(*LONG)
+
+    runs = assert_whole(place.server, summary, 2, LONG_EPOCHS)
+    assert summary["ended"]["by"] == "trials"
+    for run in runs:
+        told, stopped = states[run.trial]
+        assert stopped.tags["regatta.state"] == "RUNNING"
+        assert "interrupted" in stopped.tags["regatta.reason"]
+        assert resumed_at(run) == told < LONG_EPOCHS, "it went on from the epoch after the last that was told"
+    assert curves_of(place.server, runs) == undisturbed
+
+
+def resumed_at(run: RunSeen) -> int:
+    return int(run.tags.get("regatta.resumed_at_epoch", "0"))
+
+
+def runs_of(place: Place) -> list[RunSeen]:
+    return [run for run in place.server.runs(place.server.experiment(place.study)) if run.trial is not None]
+
+
+def assert_nothing_is_open(place: Place, at: SweepAt, family: list[psutil.Process]) -> None:
+    """No run RUNNING, all that the journal holds delivered, no process left."""
+    summary = at.watched.json()
+    assert summary["journal"]["written"] == summary["journal"]["delivered"] > 0
+    assert summary["ended"]["by"] == "interrupted"
+    everything = place.server.runs(summary["experiment_id"])
+    assert {run.status for run in everything} <= {"FINISHED", "KILLED"}
+    assert not psutil.wait_procs(family, 10)[1]
