@@ -162,14 +162,15 @@ class Meter:
         budget, failure = self._budget, self._last_failure
         told = "" if failure is None else f"; the last, trial {failure.number}: {failure.reason}"
         if self._streak.length >= budget.same_failures:
-            text = (
-                f"{self._streak.length} trials in a row failed in the same way: it is the recipe or the code, not them"
-            )
+            text = f"{self._streak.length} trials in a row failed in the same way (budget.same_failures)"
             yield Ending("same_failures", text + told)
         failed = self.counts.failed - self._failed_before
         if failed > budget.failed_trials:
             yield Ending("failed_trials", f"{failed} trials failed, where {budget.failed_trials} may{told}")
-        if self.counts.complete + self.counts.pruned >= budget.trials:
+        done = self.counts.complete + self.counts.pruned
+        if done > budget.trials:
+            yield Ending("trials", f"{done} trials are done, where {budget.trials} were asked for")
+        if done >= budget.trials:
             yield Ending(
                 "trials", "its only trial is done" if budget.trials == 1 else f"all {budget.trials} trials are done"
             )

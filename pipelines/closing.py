@@ -99,11 +99,17 @@ class Summary:
                 "epoch": best.best_epoch,
                 "value": best.value,
                 "params": dict(best.params),
+                **({"values": dict(best.values)} if best.values else {}),
             },
+            **({"front": list(self.history.front)} if self.history.front else {}),
             "registered": promoted and promoted.registered(),
             "seconds": round(self.seconds, 3),
             "journal": {"written": self.written, "delivered": self.delivered},
             "ended": {"by": self.ending.by, "text": self.ending.text},
+            "problem": self.problem if self.delivered < self.written else None,
+            "not_promoted": self.not_promoted,
+            "address": self.address,
+            "report": str(self.report),
         }
 
 
@@ -163,6 +169,14 @@ class Closing:
         """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""
         with phases.of("delivery"):
             arrived = self._flush()
+        if self._sender.started_over:
+            self._console.print(
+                f"The MLflow server at {self._server} had lost what it had: the whole journal was delivered again. "
+                f"Models that were registered there come back with: regatta promote NAME",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
         self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, None)
         best = best_trial(history.trials, history.direction, history.objectives, history.pick or "first")
@@ -176,7 +190,8 @@ class Closing:
         self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, promoted)
         write_report(history, self._folder.report)
-        self._close_parent(history, best, promoted, interrupted=outcome.interrupted)
+        status = "KILLED" if outcome.interrupted else "FINISHED" if best is not None else "FAILED"
+        self._close_parent(history, best, promoted, status)
         if arrived:
             self._flush()
         return Summary(
@@ -265,7 +280,7 @@ class Closing:
         return True
 
     def _close_parent(
-        self, history: StudyHistory, best: TrialHistory | None, promoted: Promoted | None, *, interrupted: bool
+        self, history: StudyHistory, best: TrialHistory | None, promoted: Promoted | None, status: str
     ) -> None:
         tags = {"mlflow.note.content": describe(history, best)}
         metrics: dict[str, float] = {}
@@ -274,9 +289,10 @@ class Closing:
         if promoted is not None:
             metrics |= promoted.scores.to_json()
             tags["regatta.decision"] = promoted.decision.reason
+            tags["regatta.registered"] = promoted.version.version
         self._parent.log(metrics, tags=tags)
         self._parent.keep(self._folder.report)
-        self._parent.end("KILLED" if interrupted else "FINISHED")
+        self._parent.end(status)
 
 
 def _shared(config: SweepConfig) -> dict[str, str]:

@@ -90,6 +90,12 @@ class StudyFolder:
         finally:
             handle.close()
 
+    def discard(self) -> None:
+        """Removes what a study that could not begin has left; studies that were set aside before stay."""
+        for entry in self.root.iterdir():
+            if entry.name not in {"lock", "earlier"}:
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+
     def set_aside(self) -> Path:
         """Moves what an older study of this name left to a folder beside it, and returns that folder."""
         stamp = time.strftime("%Y%m%d-%H%M%S")

@@ -13,6 +13,7 @@ from pipelines import devices
 from pipelines.budgets import COMBINATIONS, Meter, spent_before
 from pipelines.closing import Closing, Summary, run_tags
 from pipelines.datasets.prepared import prepare
+from pipelines.errors import ConfigError
 from pipelines.executors.base import Executor
 from pipelines.executors.inline import InlineExecutor
 from pipelines.executors.processes import ProcessesExecutor, Recycling
@@ -78,7 +79,13 @@ def run_sweep(
         with phases.of("mending"):
             for line in mend_study(folder, study, facts, server):
                 console.print(line, style="yellow", highlight=False)
-        for line in study.begin(home):
+        try:
+            said = study.begin(home)
+        except ConfigError:
+            if not folder.journal.exists():  # nothing was started, so nothing stays
+                folder.discard()
+            raise
+        for line in said:
             console.print(line, style="yellow", highlight=False)
         entries = list(read_all(folder.journal))
         earlier = read_runs(entries)
@@ -180,11 +187,22 @@ def _run(
     ending = meter.ending(all_tried=study.left() == 0)
     if ending is not None and not (counts.running and ending.by in {"trials", COMBINATIONS}):
         more = {"trials": " More: --trials N.", COMBINATIONS: ""}.get(ending.by, f" More: --set budget.{ending.by}=….")
-        console.print(f"Study '{study.name}': {ending.text} already.{more} Anew: --fresh.", highlight=False)
+        console.print(f"Study '{study.name}' is done already: {ending.text}.{more} Anew: --fresh.", highlight=False)
         return Outcome(counts, ending)
+    _say_what_goes_on(study, console)
     with progress.shown():
         executor.start(sweep)
         return sweep.run(workers)
+
+
+def _say_what_goes_on(study: Study, console: Console) -> None:
+    """Says of a study that was begun before what is there, and which trials go on."""
+    counts, open_trials = study.counts(), [str(number) for number, _ in study.unfinished()]
+    done = counts.complete + counts.pruned
+    if done or open_trials:
+        named = f"{', '.join(open_trials[:-1])} and {open_trials[-1]}" if len(open_trials) > 1 else "".join(open_trials)
+        rest = f"; trial{'s go' if len(open_trials) > 1 else ' goes'} on: {named}" if open_trials else ""
+        console.print(f"Study '{study.name}' goes on: {done} trials are done{rest}.", highlight=False)
 
 
 def _take_up(config: SweepConfig, folder: StudyFolder, server: str, console: Console, *, fresh: bool) -> StudyFacts:

@@ -221,6 +221,9 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
         hint = did_you_mean(parts[0], SweepConfig.model_fields)
         return [Mistake("--set", f"a recipe has no '{parts[0]}'{hint}, got {setting!r}")]
     while len(parts) > 1:
+        if ".".join(parts) in here:
+            parts = [".".join(parts)]
+            break
         # keys of the search space have dots of their own: the longest that is there counts
         length = next((n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in here), 1)
         key, parts = ".".join(parts[:length]), parts[length:]

@@ -80,6 +80,8 @@ def mend_there(case: Case, tracker: Tracker, courier: Courier, *, closely: bool 
     metrics = {"loss", *(objective.metric for objective in config.objectives)} if config is not None else {"loss"}
     compare_runs(case, tracker, courier, closely=sorted(metrics) if closely else ())
     if closely and config is not None:
-        for version in tracker.damaged_versions(config.study):
+        uid = case.facts.uid if case.facts is not None else ""
+        registered = case.runs[uid].tags.get("regatta.registered") if uid in case.runs else None
+        for version in tracker.damaged_versions(config.study, registered):
             alias = f" ({', '.join(version.aliases)})" if version.aliases else ""
             case.findings.off(f"version {version.version}{alias} of '{version.name}' is damaged: {version.problem}")

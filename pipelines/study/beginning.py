@@ -41,8 +41,11 @@ def warm_up(trials: Trials, config: SweepConfig, storage: Path | str | None, hom
     study.set_user_attr(_WARM, {"study": found.name, "trials": len(fitting)})
     of_them = f"of the {len(found.trials)} trials of study '{found.name}'"
     if not fitting:
-        return [f"None {of_them} fits this one's search space and constraints; it begins without."]
+        return [f"None {of_them} fits this one's search space; it begins without."]
     said = f"{len(fitting)} {of_them} fit, and are known from the beginning."
+    unknown = [name for name in config.constraints if name not in found.bounds]
+    if unknown:
+        said += f" Whether they keep {', '.join(unknown)} nobody asked then; they count as keeping it."
     mine = older.data_of(home, storage, config.study)
     if mine and found.data and mine != found.data:
         said += " They trained on other data, so their results are a hint rather than a comparison."

@@ -119,7 +119,7 @@ def data_of(home: Home | None, storage: Path | str | None, study: str) -> str | 
 def _fitted(config: SweepConfig, older: Older, trial: FrozenTrial, varies: Sequence[Varying]) -> FrozenTrial | None:
     params = fitting(trial.params, varies)
     constraints = _constraints(config.constraints, older.bounds, trial)
-    if params is None or constraints is None:
+    if params is None:
         return None
     complete, several = trial.state == OptunaState.COMPLETE, len(config.objectives) > 1
     columns = [list(older.objectives).index(each) for each in directed(config)]
@@ -136,8 +136,8 @@ def _fitted(config: SweepConfig, older: Older, trial: FrozenTrial, varies: Seque
     )
 
 
-def _constraints(wanted: Mapping[str, Bound], had: Mapping[str, Bound], trial: FrozenTrial) -> dict[str, float] | None:
-    """By how much a trial breaks the new constraints; None where that is not known."""
+def _constraints(wanted: Mapping[str, Bound], had: Mapping[str, Bound], trial: FrozenTrial) -> dict[str, float]:
+    """By how much a trial breaks the new constraints; one that nobody measured then counts as kept."""
     known = trial.constraints
     if MEMORY in known:  # it never came to a value, and breaks this whatever else it might have broken
         return {MEMORY: known[MEMORY]}
@@ -147,11 +147,12 @@ def _constraints(wanted: Mapping[str, Bound], had: Mapping[str, Bound], trial: F
     for name, bound in wanted.items():
         before = had.get(name)
         if before is None or name not in known:
-            return None
+            continue
         value = None if before == bound else before.value(known[name])
-        if before != bound and value is None:
-            return None
-        broken[name] = known[name] if before == bound else bound.violation(value)
+        if before == bound:
+            broken[name] = known[name]
+        elif value is not None:
+            broken[name] = bound.violation(value)
     return broken
 
 

@@ -119,5 +119,10 @@ class Tracker(ABC):
         """Marks a checkpoint that will never be whole, with the reason as a tag."""
 
     @abstractmethod
-    def damaged_versions(self, name: str) -> list[DamagedVersion]:
-        """Versions that are registered under a name and whose files are not all there."""
+    def damaged_versions(self, name: str, expected: str | None = None) -> list[DamagedVersion]:
+        """Versions that are registered under a name and whose files are not all there.
+
+        Args:
+            name: Of the model.
+            expected: A version that was registered; where no version of that name is left at all, it is told, too.
+        """

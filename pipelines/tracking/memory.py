@@ -172,7 +172,7 @@ class MemoryTracker(Tracker):
         self.models[model_id].status = "FAILED"
         self.models[model_id].tags["regatta.reason"] = reason
 
-    def damaged_versions(self, name: str) -> list[DamagedVersion]:
+    def damaged_versions(self, name: str, expected: str | None = None) -> list[DamagedVersion]:
         """Those that a test has put into `damaged`."""
         return [version for version in self.damaged if version.name == name]
 

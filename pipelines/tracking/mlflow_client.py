@@ -111,4 +111,6 @@ def _seconds(retry_after: str) -> float:
 
 def _one_line(error: Any) -> str:
     text = " ".join(str(error).split())
+    if "Connection refused" in text:  # said in five lines by three libraries
+        return "nothing answers there (connection refused)"
     return text if len(text) <= 300 else text[:297] + "..."

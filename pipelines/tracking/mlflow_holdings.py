@@ -51,11 +51,12 @@ def history(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[s
     return points
 
 
-def damaged_versions(client: MlflowClient, name: str) -> list[DamagedVersion]:
-    """Versions under a name that lack files: all of them, or some that their manifest names."""
+def damaged_versions(client: MlflowClient, name: str, expected: str | None = None) -> list[DamagedVersion]:
+    """Versions under a name that lack files: all of them, or some that their manifest names; see `Tracker`."""
     models = client.search_registered_models(f"name = '{name}'")
     if not models:
-        return []
+        gone = f"the registry knows no model of that name any more; judge it again with: regatta promote {name}"
+        return [DamagedVersion(name, expected, (), gone)] if expected else []
     aliases: dict[str, list[str]] = {}
     for alias, version in (models[0].aliases or {}).items():
         aliases.setdefault(str(version), []).append(alias)

@@ -217,11 +217,11 @@ class MlflowTracker(Tracker):
         with mlflow_errors():
             mlflow_checkpoints.fail(client, model_id, reason)
 
-    def damaged_versions(self, name: str) -> list[DamagedVersion]:
+    def damaged_versions(self, name: str, expected: str | None = None) -> list[DamagedVersion]:
         """Lists the files of every version."""
         client = self.client
         with mlflow_errors():
-            return mlflow_holdings.damaged_versions(client, name)
+            return mlflow_holdings.damaged_versions(client, name, expected)
 
     def _run_of(self, uid: str, experiment_id: str) -> Any:
         """The run with this uid; None where there is none, which one that somebody deleted is not."""

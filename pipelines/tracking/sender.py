@@ -65,6 +65,11 @@ class Sender:
         return tuple(self._courier.state.refused)
 
     @property
+    def started_over(self) -> bool:
+        """Whether the tracker had lost what it had, and was given everything again."""
+        return self._courier.started_over
+
+    @property
     def problem(self) -> str | None:
         """Why nothing can be delivered at the moment, or None."""
         return self._problem

@@ -719,6 +719,9 @@ class MlflowContract(TrackerContract):
                 client.delete_logged_model(model.model_id)
         client.set_registered_model_alias(study, "champion", version.version)
 
+        (gone,) = tracker.damaged_versions(f"{study}-that-nobody-has", "3")
+        assert (gone.version, "regatta promote" in gone.problem) == ("3", True)
+        assert tracker.damaged_versions(f"{study}-that-nobody-has") == []
         damaged = tracker.damaged_versions(study)
 
         assert [(each.version, each.aliases) for each in damaged] == [("2", ()), ("3", ()), ("4", ("champion",))]

@@ -156,6 +156,14 @@ def test_the_same_failure_in_a_row_is_the_recipes() -> None:
     assert after(found, failed()) == "same_failures"
 
 
+def test_more_trials_than_were_asked_for_are_told_as_they_are() -> None:
+    found = meter(trials=3, counts=Counts(complete=5, pruned=1))
+
+    ending = found.ending(all_tried=False)
+
+    assert ending == Ending("trials", "6 trials are done, where 3 were asked for")
+
+
 def test_when_every_combination_is_tried_it_says_so() -> None:
     assert meter(combinations=1).ending(all_tried=True) == Ending("combinations", "the only combination is tried")
     ending = meter(combinations=6).ending(all_tried=True)

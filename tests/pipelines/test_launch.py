@@ -14,7 +14,7 @@ from rich.console import Console
 from pipelines import closing, launch
 from pipelines.closing import Summary
 from pipelines.config import SweepConfig
-from pipelines.errors import ExecutorError, HomeError, NothingToPromote, TrackingError
+from pipelines.errors import ConfigError, ExecutorError, HomeError, NothingToPromote, TrackingError
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import Home
 from pipelines.package import Scores
@@ -93,7 +93,7 @@ def test_the_json_summary_has_the_keys_that_others_rely_on(site: Site) -> None:
 
     assert set(told) == {
         "study", "experiment_id", "parent_run_id", "trials", "best", "registered", "seconds", "journal",
-        "ended",
+        "ended", "problem", "not_promoted", "address", "report",
     }  # fmt: skip
     assert told["ended"] == {"by": "trials", "text": "all 3 trials are done"}
     assert set(told["trials"]) == {"complete", "pruned", "failed"}
@@ -135,7 +135,10 @@ def test_a_study_that_is_done_says_so_and_starts_no_worker(site: Site) -> None:
 
     summary = site.run()
 
-    assert "Study 'tiny': all 3 trials are done already. More: --trials N. Anew: --fresh." in site.output.getvalue()
+    assert (
+        "Study 'tiny' is done already: all 3 trials are done. More: --trials N. Anew: --fresh."
+        in site.output.getvalue()
+    )
     assert site.executors[1].assigned == []
     assert summary.counts == Counts(complete=3)
     assert summary.best is not None
@@ -147,6 +150,7 @@ def test_the_same_recipe_with_a_larger_budget_goes_on_with_the_study(site: Site)
     second = site.run(recipe(5))
 
     assert second.counts == Counts(complete=5)
+    assert "Study 'tiny' goes on: 3 trials are done." in site.output.getvalue()
     assert second.parent_run_id == first.parent_run_id
     assert len(site.tracker.runs) == 6
 
@@ -188,6 +192,7 @@ def test_an_interrupted_sweep_closes_everything_and_goes_on_where_it_stopped(sit
     site.script = trains
     second = site.run()
 
+    assert "trial goes on: " in site.output.getvalue() or "trials go on: " in site.output.getvalue()
     assert not second.interrupted
     assert second.counts == Counts(complete=3)
     assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
@@ -213,6 +218,7 @@ def test_a_sweep_without_one_complete_trial_has_no_best(site: Site) -> None:
     summary = site.run(recipe(3, budget={"trials": 3, "failed_trials": 1}))
 
     assert summary.best is None
+    assert site.tracker.runs[summary.parent_run_id or ""].status == "FAILED"
     assert summary.to_json()["best"] is None
     assert summary.to_json()["trials"]["complete"] == 0
 
@@ -391,6 +397,23 @@ def test_what_ended_a_sweep_is_said_and_said_again_where_nothing_is_left(
     assert first.ending.by == second.ending.by == name
     assert first.counts.complete + first.counts.pruned < 50
     assert text in first.ending.text
-    assert f"already. More: --set budget.{name}=…. Anew: --fresh." in site.output.getvalue()
+    assert f". More: --set budget.{name}=…. Anew: --fresh." in site.output.getvalue()
     assert f"ended {text[0].upper()}{text[1:]}" in shown(second)
     assert site.executors[1].assigned == []
+
+
+def test_a_study_that_could_not_begin_leaves_nothing_behind(site: Site) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        site.run(recipe(3, warm_start={"study": "nowhere"}))
+
+    assert site.home.studies() == []
+    assert {path.name for path in site.home.study("tiny").root.iterdir()} <= {"lock"}
+
+
+def test_a_server_that_lost_its_data_is_said_to_have(site: Site) -> None:
+    site.run()
+    site.tracker.runs.clear()
+
+    site.run(recipe(5))
+
+    assert len(site.tracker.runs) == 6

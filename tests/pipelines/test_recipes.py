@@ -11,6 +11,7 @@ from pipelines.distributions import Choices, FloatRange, IntRange
 from pipelines.errors import ConfigError, Mistake
 from pipelines.optimizers import Adam, Sgd
 from pipelines.recipes import check_recipe, identity, read_recipe
+from pipelines.search_space import SearchSpace
 
 
 def check(text: str, *settings: str) -> SweepConfig:
@@ -568,3 +569,24 @@ def test_a_study_without_constraints_is_what_it_was_before_there_were_any() -> N
     assert identity(check("study: a\nconstraints: {}\nwarm_start: null\nenqueue: []\n")) == identity(
         check("study: a\n")
     )
+
+
+@pytest.mark.parametrize(
+    "path", ["optimizer.learning_rate", "callbacks.early_stopping.patience", "callbacks.reduce_lr_on_plateau.factor"]
+)
+def test_an_entry_of_the_space_is_set_by_the_very_path_that_it_has_in_the_file(tmp_path: Path, path: str) -> None:
+    recipe = tmp_path / "dotted.yaml"
+    recipe.write_text(
+        "study: dotted\ncallbacks: {early_stopping: {}, reduce_lr_on_plateau: {}}\nsearch_space:\n"
+        f"  {path}: {{type: float, low: 0.1, high: 0.9}}\n  batch_size: [8, 16]\n"
+    )
+    values = "[2, 4]" if path.endswith("patience") else "[0.2, 0.4]"
+    if path.endswith("patience"):
+        recipe.write_text(recipe.read_text().replace("type: float, low: 0.1, high: 0.9", "type: int, low: 1, high: 9"))
+
+    config = read_recipe(recipe, [f"search_space.{path}={values}"])
+
+    assert {parameter.name: parameter.describe() for parameter in SearchSpace(config.search_space).parameters()} == {
+        path: f"one of {values[1:-1]}",
+        "batch_size": "one of 8, 16",
+    }

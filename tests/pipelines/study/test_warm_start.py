@@ -231,9 +231,10 @@ def test_constraints_go_along_where_they_are_known(home: Home) -> None:
             {"parameters": -10.0}, {"parameters": 30.0}, {"parameters": 90.0}, {"memory": 1.0},
         ]  # fmt: skip
     other = recipe(study="other", warm_start="old", search_space=UNIT, constraints={"val_accuracy": {"least": 0.5}})
-    study, _ = begun(other, home)
+    study, said = begun(other, home)
     with closing(study):
-        assert [trial.constraints for trial in known(study)] == [{"memory": 1.0}]
+        assert [trial.constraints for trial in known(study)] == [{}, {}, {}, {"memory": 1.0}]
+    assert "Whether they keep val_accuracy nobody asked then; they count as keeping it." in said[0]
 
 
 def test_a_sampler_that_tries_all_tries_them_all_the_same(home: Home) -> None:
