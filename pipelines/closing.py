@@ -132,6 +132,7 @@ class Closing:
         self._config, self._folder, self._facts, self._server = config, folder, facts, server
         self._journal, self._sender, self._study, self._console = journal, sender, study, console
         self._revive = revive
+        self._starts = 1
         self._parent = Run(journal, facts.uid)
 
     def begin_parent(self, data: PreparedData, origin: Lineage) -> None:
@@ -156,7 +157,8 @@ class Closing:
             },
         )
         # one folder a start: a study may go on with other code
-        place = f"{LINEAGE}/{len(list((self._folder.root / LINEAGE).glob('*'))) + 1}"
+        self._starts = len(list((self._folder.root / LINEAGE).glob("*"))) + 1
+        place = f"{LINEAGE}/{self._starts}"
         for written in origin.files(self._folder.root / place):
             self._parent.keep(written, place)
         path = self._folder.root / SAMPLES
@@ -177,7 +179,6 @@ class Closing:
                 highlight=False,
                 soft_wrap=True,
             )
-        self._note_end(outcome, phases)
         history = self._history(time.monotonic() - begun, None)
         best = best_trial(history.trials, history.direction, history.objectives, history.pick or "first")
         promoted, refused = None, None
@@ -223,6 +224,7 @@ class Closing:
         self._parent.log(
             {"seconds": sum(phases.seconds.values())}
             | {f"seconds.{name}": spent for name, spent in phases.seconds.items()},
+            step=self._starts - 1,  # a point for each start of the sweep
             tags={
                 "regatta.ended": outcome.ending.text,
                 "regatta.ended_by": outcome.ending.by,

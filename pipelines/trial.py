@@ -31,6 +31,8 @@ from pipelines.tracking.run import Run
 from pipelines.training.base import Best
 
 PICTURE = "loss_curve.png"
+CHECKPOINT = "checkpoint"
+"""The same for every run, so that `runs:/RUN/checkpoint/best.keras` names the model of any."""
 ASIDE = "diagnostics/"
 """Metrics that look into a model; of the best epoch they are no result."""
 Curves = dict[str, list[tuple[int, float]]]
@@ -274,7 +276,7 @@ class TrialLife:
             tags["regatta.checkpoint_sha256"] = checkpoint.sha256
             self.run.keep_checkpoint(
                 Path(checkpoint.path),
-                name=f"trial-{self.spec.number:03d}",
+                name=CHECKPOINT,
                 step=self._best_epoch.epoch,
                 time_ms=self._best_epoch.time_ms,
                 sha256=checkpoint.sha256,

@@ -117,6 +117,19 @@ class Site:
 
         return MlflowClient(tracking_uri=self.server, registry_uri=self.server)
 
+    def checkpoint(self, run_id: str, folder: Path) -> Path:
+        """The checkpoint of a run, as MLflow gives it to anybody: the file of the run's one model that is READY."""
+        from mlflow.artifacts import download_artifacts
+
+        client = self.client()
+        experiment_id = client.get_run(run_id).info.experiment_id
+        found = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+        (model,) = (model for model in found if model.model_type == "checkpoint")  # the other is the champion's package
+        assert (model.name, str(model.status)) == ("checkpoint", "READY")
+        where = download_artifacts(model.artifact_location, dst_path=str(folder), tracking_uri=self.server)
+        (path,) = Path(where).glob("*.keras")
+        return path
+
 
 @contextmanager
 def made_site(home: Path, **settings: str) -> Iterator[Site]:

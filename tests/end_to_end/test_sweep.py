@@ -38,7 +38,10 @@ def test_the_summary_has_the_keys_that_others_rely_on(swept: Swept) -> None:
 
     assert set(summary) == {
         "study", "experiment_id", "parent_run_id", "trials", "best", "registered", "seconds", "journal",
+        "ended", "problem", "not_promoted", "address", "report",
     }  # fmt: skip
+    assert summary["ended"]["by"] == "trials"
+    assert summary["problem"] is summary["not_promoted"] is None
     assert summary["study"] == "digits"
     assert summary["trials"]["complete"] + summary["trials"]["pruned"] == 6
     assert summary["registered"] == {"name": "digits", "version": "1", "alias": "champion"}
@@ -112,7 +115,7 @@ def test_every_checkpoint_loads_in_plain_keras_and_scores_what_its_run_says(
     for run in children:
         folder = tmp_path / run.info.run_id
         folder.mkdir()
-        path = Path(swept[0].client().download_artifacts(run.info.run_id, "checkpoint/best.keras", str(folder)))
+        path = swept[0].checkpoint(run.info.run_id, folder)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == run.data.tags["regatta.checkpoint_sha256"]
         paths.append(str(path))
     program = """

@@ -40,7 +40,7 @@ def test_a_trial_trained_again_from_its_run_gives_the_same_curve_to_the_last_dig
     assert site.client().get_run(told["run_id"]).data.tags["regatta.again"] == run_id
 
 
-def test_a_recipe_is_trained_by_itself_and_tracked_like_a_trial(swept: Swept) -> None:
+def test_a_recipe_is_trained_by_itself_and_tracked_like_a_trial(swept: Swept, tmp_path: Path) -> None:
     site, _ = swept
     callbacks = "callbacks={diagnostics: {}, early_stopping: {patience: 0, min_delta: 9}}"
 
@@ -55,7 +55,8 @@ def test_a_recipe_is_trained_by_itself_and_tracked_like_a_trial(swept: Swept) ->
     assert run.data.metrics["early_stopping.stopped_epoch"] == 1.0
     assert "diagnostics/hidden_1/gradient" in run.data.metrics
     files = {file.path for file in site.client().list_artifacts(run_id)}
-    assert {"loss_curve.png", "model_summary.txt", "callback_events.json", "checkpoint"} <= files
+    assert {"loss_curve.png", "model_summary.txt", "callback_events.json"} <= files
+    assert site.checkpoint(run_id, tmp_path).is_file()
 
 
 @pytest.mark.parametrize(

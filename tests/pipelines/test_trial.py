@@ -143,7 +143,7 @@ def test_value_checkpoint_and_digest_come_from_the_same_epoch(bench: Bench) -> N
     assert Path(result.checkpoint).read_bytes() == b"trial 7, attempt 1, epoch 1"
     assert bench.run().tags["regatta.checkpoint_sha256"] == result.checkpoint_sha256
     (kept,) = (entry for entry in read_all(bench.journal.path) if isinstance(entry, CheckpointKept))
-    assert (kept.name, kept.step, kept.sha256) == ("trial-007", 1, result.checkpoint_sha256)
+    assert (kept.name, kept.step, kept.sha256) == ("checkpoint", 1, result.checkpoint_sha256)
     assert kept.metrics == metrics(0.4)
     logged = [entry for entry in read_all(bench.journal.path) if isinstance(entry, Logged) and entry.step == 1]
     assert kept.time_ms == logged[0].time_ms  # with it, these are the very points of the run
