@@ -29,7 +29,7 @@ from pipelines.tracking.entries import (
 from pipelines.tracking.journal import read_all
 
 ACTS_FILE = "callback_events.json"
-_PHASE = "seconds."
+_PHASE = "time/"
 _TRACKING = "tracking_seconds"
 
 
@@ -272,5 +272,5 @@ def gather(
         picked=picked.number if picked is not None else None,
         pick=pick if several else None,
         ended=told.get("regatta.ended"),
-        phases={name.removeprefix("seconds."): value for name, value in spent.items() if name.startswith("seconds.")},
+        phases={name.removeprefix(_PHASE): value for name, value in spent.items() if name.startswith(_PHASE)},
     )

@@ -31,7 +31,7 @@ def test_the_address_shows_all_trials_best_first_with_their_curves_drawn(swept: 
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1600})
+        page = browser.new_page(viewport={"width": 1600, "height": 2400})
         page.goto(address)
         page.get_by_text("val_loss", exact=True).first.wait_for(timeout=90_000)
         page.locator(".scatterlayer .trace path.js-line").first.wait_for(state="attached", timeout=90_000)

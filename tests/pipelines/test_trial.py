@@ -132,7 +132,7 @@ def test_a_training_in_good_order_is_complete_with_the_best_epoch_as_its_value(b
         "best.epoch": 1.0,
         "seconds": 1.5,
         "tracking_seconds": 0.0,
-        "checkpoint_bytes": 27.0,
+        "checkpoint/bytes": 27.0,
     }
 
 
@@ -542,8 +542,8 @@ def test_what_the_machine_gave_and_what_the_time_went_to_is_in_the_run(bench: Be
 
     summary = bench.run().summary
     assert bench.points("system/memory_mb") == [(12, 700.0)]
-    assert {name: summary[name] for name in ("seconds", "tracking_seconds", "seconds.build", "seconds.fit")} == {
-        "seconds": 3.0, "tracking_seconds": 0.125, "seconds.build": 1.0, "seconds.fit": 1.5,
+    assert {name: summary[name] for name in ("seconds", "tracking_seconds", "time/build", "time/fit")} == {
+        "seconds": 3.0, "tracking_seconds": 0.125, "time/build": 1.0, "time/fit": 1.5,
     }  # fmt: skip
 
 
