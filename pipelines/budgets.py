@@ -196,7 +196,7 @@ def spent_before(runs: Iterable[RunHistory], wall_s: float, metric: str) -> Spen
     return Spent(
         wall_s,
         sum(map(device_seconds, over)),
-        int(sum(run.summary.get("checkpoint/bytes", 0.0) for run in over)),
+        int(sum(run.summary.get("system/checkpoint_bytes", 0.0) for run in over)),
         tuple(
             (trial.state, trial.value if trial.feasible else None)
             for trial in trials

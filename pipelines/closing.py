@@ -223,7 +223,7 @@ class Closing:
         """Writes down what the report says about the sweep as a whole, so that it can be written again later."""
         self._parent.log(
             {"seconds": sum(phases.seconds.values())}
-            | {f"time/{name}": spent for name, spent in phases.seconds.items()},
+            | {f"system/seconds_{name}": spent for name, spent in phases.seconds.items()},
             step=self._starts - 1,  # a point for each start of the sweep
             tags={
                 "regatta.ended": outcome.ending.text,

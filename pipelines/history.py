@@ -29,7 +29,7 @@ from pipelines.tracking.entries import (
 from pipelines.tracking.journal import read_all
 
 ACTS_FILE = "callback_events.json"
-_PHASE = "time/"
+_PHASE = "system/seconds_"
 _TRACKING = "tracking_seconds"
 
 

@@ -264,8 +264,8 @@ class TrialLife:
         if failure is not None:
             tags["regatta.failure"] = failure.value
         metrics: dict[str, float] = {"seconds": self.seconds, "tracking_seconds": self._phases.get("tracking", 0.0)}
-        # MLflow's page has a section of its own for what stands before a slash, and puts it behind the curves
-        metrics |= {f"time/{phase}": spent for phase, spent in self._phases.items() if phase != "tracking"}
+        # MLflow's page puts what begins with `system/` into a section behind the curves
+        metrics |= {f"system/seconds_{phase}": spent for phase, spent in self._phases.items() if phase != "tracking"}
         values, violations = self._measured()
         if best.epoch is not None:
             metrics |= {f"best.{name}": value for name, value in values.items()}
@@ -284,7 +284,7 @@ class TrialLife:
                 metrics={name: value for name, value in self._best_epoch.metrics.items() if math.isfinite(value)},
             )
             with suppress(OSError):
-                metrics["checkpoint/bytes"] = float(Path(checkpoint.path).stat().st_size)
+                metrics["system/checkpoint_bytes"] = float(Path(checkpoint.path).stat().st_size)
         if self._acts:
             self._keep_text("callback_events.json", json.dumps(self._acts.listed(), indent=1))
         if state is TrialState.FAILED and log:

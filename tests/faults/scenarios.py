@@ -124,7 +124,9 @@ def budgets(shared_server: str, folder: Path) -> Budgets:
         start("target", 1000)
         runs = start("no_improvement_trials", 1)
         # what was used so far, and a hair more: the next trial ends it
-        runs = start("checkpoint_mb", sum(run.metrics.get("checkpoint/bytes", 0.0) for run in runs) / (1 << 20) + 1e-6)
+        runs = start(
+            "checkpoint_mb", sum(run.metrics.get("system/checkpoint_bytes", 0.0) for run in runs) / (1 << 20) + 1e-6
+        )
         start("device_s", sum(run.metrics["seconds"] for run in runs) + 0.2)
         start("wall_s", sum(summary["seconds"] for summary in found.summaries.values()) + 1)
         start("trials", 0, found.summaries["wall_s"]["trials"]["complete"] + 1)

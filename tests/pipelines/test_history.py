@@ -284,7 +284,7 @@ def test_a_dropped_checkpoint_says_why(tmp_path: Path) -> None:
 
 def test_a_trial_tells_its_failure_its_values_its_violations_and_its_phases(tmp_path: Path) -> None:
     metrics = {
-        "seconds": 9.0, "tracking_seconds": 0.25, "time/fit": 8.0, "time/build": 0.5,
+        "seconds": 9.0, "tracking_seconds": 0.25, "system/seconds_fit": 8.0, "system/seconds_build": 0.5,
         "best.val_loss": 0.5, "best.parameters": 1000.0, "best.epoch": 1.0,
     }  # fmt: skip
     tags = {"regatta.failure": "out_of_memory", "regatta.violations": '{"val_accuracy": 0.125, "seconds": -1.0}'}

@@ -122,7 +122,7 @@ def test_a_finished_sweep_leaves_a_closed_parent_with_the_report_and_every_trial
     assert len(site.tracker.runs) == 4
     assert {"lineage/1/recipe.yaml", "lineage/1/lineage.json"} <= set(parent.files)
     assert parent.tags["regatta.ended_by"] == "trials"
-    assert parent.curve("time/trials")
+    assert parent.curve("system/seconds_trials")
     assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
     assert all(executor.closed for executor in site.executors)
     assert summary.report.is_file()
