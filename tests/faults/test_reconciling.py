@@ -85,6 +85,10 @@ def test_a_server_that_has_lost_everything_gets_everything_again(whole: Place) -
     assert sorted(run.trial or 0 for run in trials) == [0, 1, 2]
     for run in trials:
         assert [point.step for point in whole.server.history(run.run_id, "val_loss")] == list(range(EPOCHS))
+
+    code, said = check(whole)  # the registry was lost, too, which only a judge can bring back
+    assert (code, f"regatta promote {whole.study}" in said) == (1, True), said
+    assert whole.run("promote", whole.study).returncode == 0
     assert does_nothing_more(whole)
 
 
