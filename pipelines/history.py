@@ -34,7 +34,7 @@ _TRACKING = "tracking_seconds"
 
 
 @dataclass(frozen=True)
-class Kept:
+class NotedCheckpoint:
     """A checkpoint as the journal tells it; `path` is below the journal's folder, `dropped` is why it is not kept."""
 
     path: str
@@ -67,7 +67,7 @@ class RunHistory:
     pictures: dict[str, dict[int, str]] = field(default_factory=dict)
     status: str = "RUNNING"
     last_ms: int = 0
-    checkpoints: list[Kept] = field(default_factory=list)
+    checkpoints: list[NotedCheckpoint] = field(default_factory=list)
     untold_s: float = 0.0
 
     @property
@@ -209,7 +209,7 @@ def _tell(run: RunHistory, entry: Entry) -> None:
         case PictureKept():
             run.pictures.setdefault(entry.key, {})[entry.step] = entry.path
         case CheckpointKept():
-            run.checkpoints.append(Kept(entry.path, entry.sha256, entry.step))
+            run.checkpoints.append(NotedCheckpoint(entry.path, entry.sha256, entry.step))
         case CheckpointDropped():
             run.checkpoints = [
                 replace(kept, dropped=entry.reason) if kept.sha256 == entry.sha256 else kept for kept in run.checkpoints

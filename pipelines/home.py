@@ -96,6 +96,12 @@ class StudyFolder:
             if entry.name not in {"lock", "earlier"}:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
+    def bring_back(self, aside: Path) -> None:
+        """Undoes `set_aside`, which returned this folder."""
+        for entry in aside.iterdir():
+            entry.rename(self.root / entry.name)
+        aside.rmdir()
+
     def set_aside(self) -> Path:
         """Moves what an older study of this name left to a folder beside it, and returns that folder."""
         stamp = time.strftime("%Y%m%d-%H%M%S")

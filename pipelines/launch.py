@@ -66,7 +66,7 @@ def run_sweep(
         check_with_data(config, data.facts, f"study '{config.study}'")
         with phases.of("services"):
             server = tracking_server(wait=False)
-        facts = _take_up(config, folder, server, console, fresh=fresh)
+        facts, aside = _take_up(config, folder, server, console, fresh=fresh)
         facts.trains_on(data)
         facts.write(folder)
         executor, workers = make_executor(config, folder)
@@ -84,6 +84,8 @@ def run_sweep(
         except ConfigError:
             if not folder.journal.exists():  # nothing was started, so nothing stays
                 folder.discard()
+                if aside is not None:
+                    folder.bring_back(aside)
             raise
         for line in said:
             console.print(line, style="yellow", highlight=False)
@@ -205,12 +207,19 @@ def _say_what_goes_on(study: Study, console: Console) -> None:
         console.print(f"Study '{study.name}' goes on: {done} trials are done{rest}.", highlight=False)
 
 
-def _take_up(config: SweepConfig, folder: StudyFolder, server: str, console: Console, *, fresh: bool) -> StudyFacts:
-    """Goes on with the study in the folder where it is the same recipe, or begins a new one and keeps the old aside."""
+def _take_up(
+    config: SweepConfig, folder: StudyFolder, server: str, console: Console, *, fresh: bool
+) -> tuple[StudyFacts, Path | None]:
+    """Goes on with the study in the folder where it is the same recipe, or begins a new one and keeps the old aside.
+
+    Returns:
+        The study's facts, and the folder in which the one before is kept, where it is.
+    """
+    aside: Path | None = None
     if folder.exists():
         facts = StudyFacts.read(folder)
         if facts.identity == identity(config) and not fresh:
-            return facts.go_on(config, server)
+            return facts.go_on(config, server), None
         why = "as --fresh asks" if fresh else "as the recipe has changed"
         aside = folder.set_aside()
         console.print(
@@ -219,4 +228,4 @@ def _take_up(config: SweepConfig, folder: StudyFolder, server: str, console: Con
             highlight=False,
             soft_wrap=True,
         )
-    return StudyFacts.begin(config, server)
+    return StudyFacts.begin(config, server), aside

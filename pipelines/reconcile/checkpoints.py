@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.checkpoints import sha256_of, write_whole
-from pipelines.history import Kept, RunHistory
+from pipelines.history import NotedCheckpoint, RunHistory
 from pipelines.reconcile.case import Case, named
 from pipelines.tracking.base import CHECKPOINT_TAG, Refused, Tracker
 from pipelines.tracking.courier import Courier
@@ -88,13 +88,13 @@ def _delivered(journal: Path, end: int) -> tuple[dict[tuple[str, str], str], lis
     return kept, dropped
 
 
-def _problem(path: Path, kept: Kept, *, digests: bool) -> str | None:
+def _problem(path: Path, kept: NotedCheckpoint, *, digests: bool) -> str | None:
     if not path.is_file():
         return "is gone"
     return "is damaged: its digest is another" if digests and sha256_of(path) != kept.sha256 else None
 
 
-def _fetch(tracker: Tracker, model_id: str, path: Path, kept: Kept) -> None:
+def _fetch(tracker: Tracker, model_id: str, path: Path, kept: NotedCheckpoint) -> None:
     with tempfile.TemporaryDirectory(prefix="regatta-checkpoint-") as folder:
         back = tracker.fetch_checkpoint(model_id, Path(folder))
         if sha256_of(back) != kept.sha256:

@@ -42,7 +42,7 @@ def mend_trials(case: Case) -> None:
             lost = f"trial {number}" if record is None else f"what trial {number} has drawn"
             off(f"Optuna has lost {lost}", restored, f"it is there again, {state.value}")
         elif record.state is TrialState.RUNNING and ended is not None:
-            settled = partial(study.settle, number, ended, told.pop("values"), **told)
+            settled = partial(study.tell, number, ended, told.pop("values"), **told)
             off(f"Optuna takes trial {number} for running, which has ended", settled, f"it is {ended.value} there, too")
         elif record.state is not TrialState.RUNNING and ended is None:
             closed = partial(_close, case, run, record.state)

@@ -17,7 +17,7 @@ from pipelines.samplers import Surroundings, highest, varying
 from pipelines.search_space import SearchSpace
 from pipelines.study.beginning import enqueue, note_purpose, warm_up
 from pipelines.study.book import Counts, Known, StudyRecord
-from pipelines.study.endings import ending_of
+from pipelines.study.endings import told_of
 from pipelines.study.older import directed
 from pipelines.study.restoring import restore_running
 from pipelines.study.storage import no_experimental_warnings, open_storage
@@ -177,7 +177,7 @@ class Study:
         violations: Mapping[str, float] = {},
         infeasible: bool = False,
     ) -> None:
-        """Closes a trial. One that is over already stays as it is.
+        """Closes a trial, also one that an earlier controller handed out. One that is over already stays as it is.
 
         Args:
             number: The trial's.
@@ -190,27 +190,15 @@ class Study:
         known = self._book[number]
         if known.state is not TrialState.RUNNING:
             return
-        ending = ending_of(state, values or {}, violations, self._trials.objectives, infeasible=infeasible)
+        told = told_of(state, values or {}, violations, self._trials.objectives, infeasible=infeasible)
         trial = self._trials.of(known) if asked is None else asked.optuna_trial
-        for name, violation in ending.constraints.items():
+        for name, violation in told.constraints.items():
             trial.set_constraint(name, violation)
-        for name, value in ending.attributes.items():
+        for name, value in told.attributes.items():
             trial.set_user_attr(name, value)
         with no_experimental_warnings():
-            self._study.tell(trial, ending.values, state=ending.state, skip_if_finished=True)
-        self._book.end(number, state, ending.point, again=ending.state is OptunaState.FAIL)
-
-    def settle(
-        self,
-        number: int,
-        state: TrialState,
-        values: Mapping[str, float] | None,
-        violations: Mapping[str, float] = {},
-        *,
-        infeasible: bool = False,
-    ) -> None:
-        """Ends a trial that an earlier controller handed out, and whose end the journal knows; see `tell`."""
-        self.tell(number, state, values, violations=violations, infeasible=infeasible)
+            self._study.tell(trial, told.values, state=told.state, skip_if_finished=True)
+        self._book.end(number, state, told.point, again=told.state is OptunaState.FAIL)
 
     def restore(
         self,

@@ -24,7 +24,7 @@ _MEANT = {state: ours for ours, state in _TOLD.items()} | {OptunaState.RUNNING: 
 
 
 @dataclass(frozen=True)
-class Ending:
+class Told:
     """What Optuna is told.
 
     Attributes:
@@ -38,14 +38,14 @@ class Ending:
     point: Point | None
 
 
-def ending_of(
+def told_of(
     state: TrialState,
     values: Mapping[str, float],
     violations: Mapping[str, float],
     objectives: Directed,
     *,
     infeasible: bool,
-) -> Ending:
+) -> Told:
     """What to tell Optuna of a trial; the arguments are those of `Study.tell`.
 
     Optuna forgets failed trials, and nothing would keep a sampler from where the memory ran out: such a trial is told
@@ -56,15 +56,15 @@ def ending_of(
         raise ValueError(f"only a failed trial can have run out of memory, got one that is {state.value}")
     broken = {name: value if math.isfinite(value) else 1.0 for name, value in violations.items()}
     if infeasible:
-        return Ending(OptunaState.PRUNED, None, {**broken, MEMORY: 1.0}, {STATE: state.value}, None)
+        return Told(OptunaState.PRUNED, None, {**broken, MEMORY: 1.0}, {STATE: state.value}, None)
     if state is not TrialState.COMPLETE:
-        return Ending(_TOLD[state], None, broken, {}, None)
+        return Told(_TOLD[state], None, broken, {}, None)
     point = losses(values, objectives)
     if point is None:
-        return Ending(OptunaState.PRUNED, None, broken, {STATE: state.value}, None)
+        return Told(OptunaState.PRUNED, None, broken, {STATE: state.value}, None)
     feasible = all(value <= 0 for value in broken.values())
     told = [float(values[name]) for name, _ in objectives]
-    return Ending(OptunaState.COMPLETE, told, broken, {}, point if feasible else None)
+    return Told(OptunaState.COMPLETE, told, broken, {}, point if feasible else None)
 
 
 def state_of(trial: FrozenTrial) -> TrialState | None:

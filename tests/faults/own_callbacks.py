@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 _ATTEMPT = re.compile(r"^(\d{5})-(\d+)$")
 
 
-class _InSomeTrials(keras.callbacks.Callback):  # type: ignore[misc]
+class _InSomeTrials(keras.callbacks.Callback, ABC):  # type: ignore[misc]
     """Does nothing in trials that it is not meant for."""
 
     def __init__(self, around: Any, trials: Sequence[int], epoch: int = 1) -> None:
@@ -30,8 +31,9 @@ class _InSomeTrials(keras.callbacks.Callback):  # type: ignore[misc]
         if self._meant and epoch == self._epoch:
             self.strike()
 
+    @abstractmethod
     def strike(self) -> None:
-        raise NotImplementedError
+        """Brings the fault about."""
 
     def get_state(self) -> dict[str, Any]:
         """Nothing that a later attempt should take over: which attempt it is, above all."""

@@ -410,6 +410,17 @@ def test_a_study_that_could_not_begin_leaves_nothing_behind(site: Site) -> None:
     assert {path.name for path in site.home.study("tiny").root.iterdir()} <= {"lock"}
 
 
+def test_a_study_that_could_not_begin_takes_no_other_studys_place(site: Site) -> None:
+    first = site.run()
+    with pytest.raises(ConfigError, match="nowhere"):
+        site.run(recipe(3, epochs=5, warm_start={"study": "nowhere"}))
+
+    again = site.run(recipe(4))
+
+    assert again.parent_run_id == first.parent_run_id
+    assert again.counts == Counts(complete=4)
+
+
 def test_a_server_that_lost_its_data_is_said_to_have(site: Site) -> None:
     site.run()
     site.tracker.runs.clear()

@@ -475,7 +475,7 @@ def test_a_trial_whose_end_only_optuna_knows_is_closed_and_says_so(
     folder = crashed(home)
     study = studies(folder)
     mend_it(folder, study)
-    study.settle(1, TrialState.COMPLETE, {"val_loss": 0.6})
+    study.tell(1, TrialState.COMPLETE, {"val_loss": 0.6})
     study.close()
 
     again = studies(folder)
@@ -496,7 +496,7 @@ def test_a_trial_that_the_two_tell_differently_is_left_to_a_person(
     folder = crashed(home)
     study = studies(folder)
     study.ask()
-    study.settle(0, TrialState.FAILED, None)
+    study.tell(0, TrialState.FAILED, None)
 
     assert "Trial 0 is COMPLETE in the journal and FAILED in Optuna." in mend_it(folder, study)
 

@@ -58,8 +58,8 @@ def test_a_trial_whose_end_the_journal_knows_is_settled_once(
         ask(study, CONFIG)
     for _ in range(2):
         with closing(opened(tmp_path)) as study:
-            study.settle(0, state, {"val_loss": 0.25}, {"seconds": -1.0}, **told)
-            study.settle(0, TrialState.FAILED, None)
+            study.tell(0, state, {"val_loss": 0.25}, violations={"seconds": -1.0}, **told)
+            study.tell(0, TrialState.FAILED, None)
             assert study.counts() == counts
             assert study.unfinished() == []
 
@@ -69,8 +69,8 @@ def test_settling_keeps_values_and_violations(tmp_path: Path) -> None:
         ask(study, CONFIG)
         ask(study, CONFIG)
     with closing(opened(tmp_path)) as study:
-        study.settle(0, TrialState.COMPLETE, {"val_loss": 0.25}, {"seconds": 2.0})
-        study.settle(1, TrialState.COMPLETE, {"val_loss": 0.75}, {"seconds": -2.0})
+        study.tell(0, TrialState.COMPLETE, {"val_loss": 0.25}, violations={"seconds": 2.0})
+        study.tell(1, TrialState.COMPLETE, {"val_loss": 0.75}, violations={"seconds": -2.0})
         assert study.front() == (1,)
         assert optuna_trial(study, 0).value == 0.25
         assert optuna_trial(study, 0).constraints == {"seconds": 2.0}
