@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs a lock into it: `python3 requirements/install.py runtime|dev cpu|gpu`.
+"""Makes `.venv` and installs a lock into it: `python3 requirements/install.py runtime|dev|ray cpu|gpu`.
 
 `make` calls it, with any Python that Regatta supports, when a lock is newer than the stamp of its last installation.
 Only the standard library is there yet. What is in uv's cache is taken from it without asking the network. Packages
@@ -34,10 +34,12 @@ class InstallError(Exception):
 
 def main(arguments: list[str]) -> int:
     """Installs what `arguments` name and writes its stamp, `.venv/.runtime-cpu` for one. Returns the exit code."""
-    if len(arguments) != 2 or arguments[0] not in {"runtime", "dev"} or arguments[1] not in {"cpu", "gpu"}:
-        say("Usage: python3 requirements/install.py runtime|dev cpu|gpu")
+    if len(arguments) != 2 or arguments[0] not in {"runtime", "dev", "ray"} or arguments[1] not in {"cpu", "gpu"}:
+        say("Usage: python3 requirements/install.py runtime|dev|ray cpu|gpu")
         return 2
     purpose, device = arguments
+    if purpose == "ray":
+        return add_ray(device)
     locks = [LOCKS / f"{device}.txt"] + ([LOCKS / "dev.txt"] if purpose == "dev" else [])
     began = time.monotonic()
     with Path(__file__).open() as lock:
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
             return 0
         try:
             make_venv()
-            for old in (*VENV.glob(".runtime-*"), *VENV.glob(".dev-*")):
+            for old in (*VENV.glob(".runtime-*"), *VENV.glob(".dev-*"), *VENV.glob(".ray-*")):
                 old.unlink()  # from here to the end, nothing is certain
             install_uv()
             install_locks(locks)
@@ -60,6 +62,25 @@ def main(arguments: list[str]) -> int:
         (VENV / f".runtime-{device}").touch()  # a dev installation brings the runtime up to date too,
         stamp.touch()  # and is not older than it
     say(f"The environment is ready: {', '.join(str(name) for name in locks)} in {time.monotonic() - began:.0f} s.")
+    return 0
+
+
+def add_ray(device: str) -> int:
+    """Adds Ray to an environment that is there. It is 100 MB that only sweeps on a cluster need."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp, wanted = VENV / f".ray-{device}", LOCKS / "ray.txt"
+        if stamp.exists() and stamp.stat().st_mtime >= (ROOT / wanted).stat().st_mtime:
+            return 0
+        say(f"Installing {wanted}")
+        command = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--quiet", "--require-hashes"]
+        try:
+            run([*command, "-r", str(wanted)], "uv could not install Ray; its words are above")
+            compile_bytecode()
+        except InstallError as error:
+            say(f"\n{error}")
+            return 2
+        stamp.touch()
     return 0
 
 

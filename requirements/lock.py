@@ -20,8 +20,11 @@ LOCKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "cpu": (PROJECT, ("cpu", "model-server")),
     "gpu": (PROJECT, ("gpu", "model-server")),
     "dev": (None, ("dev",)),
+    "ray": (None, ("ray",)),
     "model-server": (None, ("model-server",)),
+    "model-server-keras": (None, ("model-server", "model-server-keras")),
     "tracking-server": (None, ("tracking-server",)),
+    "optuna-dashboard": (None, ("optuna-dashboard",)),
 }
 
 
