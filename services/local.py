@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from services.processes import LocalError, PortTakenError, Service, Stack, read_json
+from services.processes import LocalError, PortTakenError, Service, Stack, answers, read_json
+from services.started_stack import StartedStack, noted
+from services.tracking_server.stores import StoreError, files_of, get_ready, records_of, shown
 
 TRACKING, MODEL = "tracking_server", "model_server"
 MODELS_TIMEOUT_S = 30.0
@@ -29,8 +31,8 @@ def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
         health="/health",
         ready="/api/2.0/mlflow/experiments/search?max_results=1",  # answered when the tables are there
         host="127.0.0.1",
-        command=_tracking_command,
-        environment=_tracking_environment,
+        command=partial(_tracking_command, environ),
+        environment=partial(_tracking_environment, environ),
     )
     model = Service(
         name=MODEL,
@@ -45,6 +47,7 @@ def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
             "MODEL_SERVER_HOST": host,
             "MODEL_SERVER_PORT": str(port),
             "MLFLOW_TRACKING_URI": tracking_address(home, environ, tracking),
+            "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime would tell its makers about every model
         },
     )
     return {TRACKING: tracking, MODEL: model}
@@ -58,40 +61,38 @@ def tracking_address(home: Path, environ: Mapping[str, str], tracking: Service) 
     return started.address if started and started.process() else tracking.address(tracking.port(environ))
 
 
-def _tracking_command(home: Path, host: str, port: int) -> list[str]:
+def _tracking_command(environ: Mapping[str, str], home: Path, host: str, port: int) -> list[str]:
     """Runs MLflow's application in uvicorn, as `mlflow server` does, but without `mlflow server` waiting beside it.
 
     That command imports MLflow, looks at the store, and starts this one, which does both again: 4.8 s to the first
     answer instead of 2.6 s, and twice the memory. `_tracking_environment` is what it would hand over.
     """
-    database = home / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
-    if not database.exists():
-        connection = sqlite3.connect(database)
-        connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: readers and the writer do not wait
-        connection.close()
-    command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", host, "--port", str(port)]
+    trouble = get_ready(environ, home)
+    if trouble is not None:
+        _say(trouble)
+    command = [sys.executable, "-m", "uvicorn", "services.tracking_server.app:app", "--host", host, "--port", str(port)]
     return [*command, "--workers", "1", "--no-access-log"]
 
 
-def _tracking_environment(home: Path, _host: str, _port: int) -> dict[str, str | None]:
-    store = f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+def _tracking_environment(environ: Mapping[str, str], home: Path, _host: str, _port: int) -> dict[str, str | None]:
+    store = records_of(environ, home)
     return {
         "_MLFLOW_SERVER_FILE_STORE": store,
         "_MLFLOW_SERVER_REGISTRY_STORE": store,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(home / "mlflow" / "artifacts"),
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": files_of(environ, home),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SGI_NAME": "uvicorn",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # only its features for language models have jobs
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": None,
+        "MLFLOW_LOGIN": None,  # this one is this machine's alone
         "PYTHONWARNINGS": "ignore",
     }
 
 
 def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 a service failed, 2 the call or a port is wrong.
+    """Runs one command; its exit code: 0 done, 1 a service failed, 2 the call, a port or a database is wrong.
 
     Args:
         arguments: The command line, `sys.argv[1:]` by default.
@@ -107,11 +108,15 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
         parser.error(f"there is no service {', '.join(unknown)}; there are {', '.join(services)}")
     names = [name for name in services if name in options.services] or list(services)
     stack = Stack(home, services, environ, _say)
+    contained = {} if options.verb == "down" else _in_containers(home, names)
     try:
         if options.verb == "up":
             if not options.services and _tracking_is_elsewhere(services, environ):
                 names.remove(TRACKING)
-                _say(f"MLFLOW_TRACKING_URI is {environ['MLFLOW_TRACKING_URI']}: no tracking server is started.")
+                _say(f"MLFLOW_TRACKING_URI is {shown(environ['MLFLOW_TRACKING_URI'])}: no tracking server is started.")
+            names = [name for name in names if name not in contained]
+            for name, state in contained.items():
+                _say(f"{name} runs in a container, at {state['address']}.")
             stack.up(names, wait=not options.no_wait)
             if MODEL in names and MODEL in services and not options.no_wait:
                 _await_models(str(stack.status([MODEL])[MODEL]["address"]))
@@ -119,8 +124,8 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
             stopped = stack.down(names)
             if not stopped:
                 _say("Nothing to stop.")
-        _print(stack.status(names), as_json=options.json)
-    except PortTakenError as error:
+        _print({**stack.status(names), **contained}, as_json=options.json)
+    except (PortTakenError, StoreError) as error:
         _say(str(error))
         return 2
     except LocalError as error:
@@ -139,6 +144,24 @@ def _tracking_is_elsewhere(services: Mapping[str, Service], environ: Mapping[str
         return False
     own = services[TRACKING].address(services[TRACKING].port(environ))
     return uri not in {own, own.replace("127.0.0.1", "localhost")}
+
+
+def _in_containers(home: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Those of the named services that `make up` has started from here, as far as they answer now."""
+    stack: StartedStack | None = noted(home)
+    if stack is None:
+        return {}
+    found: dict[str, dict[str, object]] = {}
+    for name, address, health in (
+        (TRACKING, stack.tracking_server, "/health"),
+        (MODEL, stack.model_server, "/livez"),
+    ):
+        if name in names and answers(address, health):
+            log = f"docker compose logs {name}"
+            found[name] = {"state": "running in a container", "address": address, "pid": None, "log": log}
+            if name == TRACKING and stack.login:
+                found[name]["settings"] = stack.settings
+    return found
 
 
 def _await_models(address: str) -> None:
@@ -182,7 +205,8 @@ def _print(states: Mapping[str, Mapping[str, object]], *, as_json: bool) -> None
         print(json.dumps({"services": states}))
         return
     for name, state in states.items():
-        where = f" at {state['address']} (pid {state['pid']}, log {state['log']})" if state["address"] else ""
+        process = f"pid {state['pid']}, log {state['log']}" if state["pid"] else state["log"]
+        where = f" at {state['address']} ({process})" if state["address"] else ""
         print(f"{name}: {state['state']}{where}")
 
 
