@@ -1,4 +1,4 @@
-"""`python -m services.model_server.ask`: sends a real sample to the served champion and prints the answer.
+"""`python -m services.model_server.ask`: sends a sample or a picture to the served champion and prints the answer.
 
 Only the standard library, so that the answer comes at once. Exit code 0 when the answer came, 2 otherwise.
 """
@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 EXIT_NO_ANSWER = 2
@@ -230,6 +231,33 @@ def ask(url: str, name: str | None, sample: int) -> str:
     return "\n".join(lines)
 
 
+def ask_about_picture(url: str, name: str | None, file: Path, centre: bool) -> str:
+    """Asks the server about a PNG or JPEG and returns what to print.
+
+    Raises:
+        NoAnswer: there is no answer, or no such file.
+    """
+    try:
+        body = file.read_bytes()
+    except OSError as error:
+        raise NoAnswer(f"{file} cannot be read: {error.strerror}.") from None
+    _, model = _choose_when_loaded(url, name)
+    path = f"/predict/{model['name']}{'?centre=yes' if centre else ''}"
+    answer, seconds, headers = fetch(url, path, body)
+    done, found = answer["image"], answer["prediction"]
+    what = [f"{done['size'][0]} x {done['size'][1]} to {done['resized'][0]} x {done['resized'][1]} pixels"]
+    what += [word for word in ("inverted", "centred") if done[word]]
+    best = [(one["label"], one["probability"]) for one in found.get("top", ())]
+    told = [f"{label:<12} {score:7.2%}" for label, score in best] or [f"{found['value']:.6g}"]
+    lines = [f"{file}, sent to {url}{path}", "", f"picture     {', '.join(what)}"]
+    lines += [f"{'answer' if rank == 0 else '':<11} {line}" for rank, line in enumerate(told)]
+    lines.append(f"model       {model['name']} version {headers.get('x-model-version', model['version'])}")
+    lines.append(f"time        {seconds * 1e3:.1f} ms (server: {headers.get('server-timing', 'not said')})")
+    key = ' -H "x-api-key: $MODEL_SERVER_API_KEY"' if os.environ.get("MODEL_SERVER_API_KEY") else ""
+    lines += ["", "by hand:", f"curl -s {shlex.quote(url + path)}{key} --data-binary @{shlex.quote(str(file))}"]
+    return "\n".join(lines)
+
+
 def _shows_colours() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -243,9 +271,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", default=f"http://127.0.0.1:{port}", help="the model server (default: %(default)s)")
     parser.add_argument("--model", help="a served model (default: the first that answers)")
     parser.add_argument("--sample", type=int, default=0, help="which golden sample to send, from 0 (default: 0)")
+    parser.add_argument("--picture", type=Path, help="a PNG or JPEG to send instead")
+    parser.add_argument("--centre", action="store_true", help="place what is drawn there as the training data is")
     options = parser.parse_args(arguments)
+    url = options.url.rstrip("/")
     try:
-        print(ask(options.url.rstrip("/"), options.model, options.sample))
+        if options.picture is not None:
+            print(ask_about_picture(url, options.model, options.picture, options.centre))
+        else:
+            print(ask(url, options.model, options.sample))
     except NoAnswer as reason:
         print(reason, file=sys.stderr)
         return EXIT_NO_ANSWER

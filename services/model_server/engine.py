@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from services.model_server.batching import Batcher
-from services.model_server.errors import NotReady, UnknownLabel, UnknownModel, UnknownVersion
-from services.model_server.metrics import ServerStats
+from services.model_server.errors import DeadlineExceeded, NotReady, UnknownLabel, UnknownModel, UnknownVersion
+from services.model_server.metrics.counters import Sample, ServerStats
 from services.model_server.model_store import Stored
-from services.model_server.package import Contract, Package
+from services.model_server.package import Package
 from services.model_server.predictor import Cost, Predictor
+from services.model_server.queueing.batching import Batcher
+from services.model_server.queueing.crowd import Crowd
+from services.model_server.scale import scale_of
 from services.model_server.served import Rejection, ServedModel, Slot, State
 from services.model_server.settings import Ref, Settings
+from services.model_server.strange import strange_rows
 
 __all__ = ["Answer", "Engine", "Rejection", "ServedModel", "Slot", "State"]
+
+
+# So many requests at one turn of the event loop cost less in one call, even of a model that is quick.
+_COMPANY = 2
+# How many characters of what a client asked for a message repeats.
+_SHOWN = 64
 
 
 class Answer(NamedTuple):
@@ -29,11 +38,13 @@ class Answer(NamedTuple):
         infer_s: Seconds from admission to the outputs, waiting included.
         strange_rows: Rows with what training never saw: a number outside the contract's range or not finite, or a
             word that the model does not know. They were computed all the same.
+        rows: What came in, for who looks at the traffic.
     """
 
     outputs: NDArray[Any]
     infer_s: float
     strange_rows: int
+    rows: NDArray[Any]
 
 
 class Engine:
@@ -44,54 +55,121 @@ class Engine:
         self.stats = stats
         self.slots: dict[Ref, Slot] = {}
         self.draining = False
+        self.note: Callable[[ServedModel, Answer, str], None] | None = None
+        """Told of every answer after it was sent, with its request id; None if nobody wants to know."""
         self._default: dict[str, ServedModel] = {}  # what a request by name alone gets
-        stats.rejected_now = lambda: [(s.ref.name, s.rejection.version) for s in self.slots.values() if s.rejection]
+        self._open: list[ServedModel] = []  # what is loaded, each once; two slots may have the same
+        self._moving = False
+        self.asking: Callable[[], int] | None = None
+        """Says how many clients ask, as far as anybody counts them."""
+        self.company = 1
+        """How many requests came at this turn of the event loop, as far as anybody counts them."""
+        stats.rejected_now = lambda: {(s.ref.name, s.rejection.version) for s in self.slots.values() if s.rejection}
         stats.staleness_s = self._staleness
         stats.ready = lambda: self.ready
+        stats.gauges.append(self._keras_engines)
 
     def build(self, ref: Ref, stored: Stored, package: Package, predictor: Predictor, cost: Cost) -> ServedModel:
         """Puts a queue in front of a warmed predictor. Does not serve it yet."""
+
+        def run(rows: NDArray[Any]) -> NDArray[Any]:
+            start = time.perf_counter()
+            outputs = predictor.run(rows)
+            served.stats.ran(len(rows), time.perf_counter() - start)
+            return outputs
+
         batcher = Batcher(
-            predictor.run,
+            run,
             max_batch=self._settings.max_batch,
             queue_rows=self._settings.queue,
             estimate_s=cost.of,
             on_batch=lambda rows: served.stats.batch_rows.observe(rows),
+            inline=predictor.inline,
+            crowd=Crowd(self._settings.crowd, asking=self.asking),
+            alone=lambda: self.company < _COMPANY,
         )
         served = ServedModel(ref, stored, package, predictor, batcher, cost)
+        if self._settings.scale_check:
+            served.scale = scale_of(package.contract, package.golden)
         return served
 
     def install(self, slot: Slot, served: ServedModel | None) -> None:
         """Lets `served` answer for a slot from the next request on; requests under way end where they started."""
-        previous, slot.served = slot.served, served
-        if served is not None:
+        slot.served = served
+        if served is not None and served not in self._open:
+            self._open.append(served)
             self.stats.add(served.stats)
         self._index()
-        if previous is not None:
-            previous.batcher.close()
-            self.stats.forget(previous.stats)
-            for other in self.loaded():  # another slot may serve the same version: its series stay
-                self.stats.models.setdefault((other.name, other.version), other.stats)
+        if not self._moving:
+            self._release()
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Keeps every loaded version until the block ends, so that two slots can change places without a load."""
+        self._moving = True
+        try:
+            yield
+        finally:
+            self._moving = False
+            self._release()
+
+    def _release(self) -> None:
+        """Ends what no slot has any more, once its last request is answered."""
+        kept = {id(slot.served) for slot in self.slots.values()}
+        ended = [served for served in self._open if id(served) not in kept]
+        self._open = [served for served in self._open if id(served) in kept]
+        for served in ended:
+            served.batcher.close(then=served.predictor.close)
+            self.stats.forget(served.stats)
+        if ended:
+            for served in self._open:  # the same version may be loaded from another source: its series stay
+                if (served.name, served.version) not in self.stats.models:
+                    self.stats.add(served.stats)
 
     def _index(self) -> None:
         self._default = {}
-        for slot in self.slots.values():
-            if slot.served is not None:
+        named: set[int] = set()
+        for slot in sorted(self.slots.values(), key=lambda slot: slot.beside):
+            if slot.served is None:
+                continue
+            if not slot.beside:
                 self._default.setdefault(slot.ref.name, slot.served)
+            if id(slot.served) not in named:
+                named.add(id(slot.served))
+                slot.served.answers_for(slot.ref)
 
     def loaded(self) -> Iterator[ServedModel]:
-        """Yields what answers now, in the order it was asked for."""
-        return (slot.served for slot in self.slots.values() if slot.served is not None)
+        """Yields what can be asked now, each once, in the order it was asked for."""
+        found = {id(slot.served): slot.served for slot in self.slots.values() if slot.served is not None}
+        return iter(found.values())
+
+    def open(self) -> Sequence[ServedModel]:
+        """Returns what is loaded, and what was until the end of `moving`."""
+        return self._open
+
+    def say_stale(self, away: bool) -> None:
+        """Lets answers say how stale they may be, while the registry is away."""
+        for served in self.loaded():
+            served.say_stale(None)
+        if away:
+            for slot in self.slots.values():
+                if slot.served is not None and (seconds := slot.staleness_s()) is not None:
+                    slot.served.say_stale(seconds)
 
     @property
     def ready(self) -> bool:
         """Whether at least one wanted model is loaded, warmed and checked, and the server is not going down."""
-        return bool(self._default) and not self.draining
+        return not self.draining and any(served.predictor.fault is None for served in self._default.values())
 
     def unready_reasons(self) -> list[str]:
         """Says why models do not answer; a ready server may have some as well."""
         reasons = ["The server is shutting down."] if self.draining else []
-        reasons += [slot.why_not() for slot in self.slots.values() if slot.served is None]
+        reasons += [slot.why_not() for slot in self.slots.values() if slot.served is None and not slot.beside]
+        reasons += [
+            f"{served.name} version {served.version}: {fault}."
+            for served in self.loaded()
+            if (fault := served.predictor.fault) is not None
+        ]
         if not reasons and not self._default:
             reasons.append("No registered model has the wanted alias yet, or the registry has not answered.")
         return reasons
@@ -114,9 +192,9 @@ class Engine:
             if served is not None:
                 return served
         slots = self.slots_of(name)
-        if not slots:
+        if all(slot.beside for slot in slots):
             known = ", ".join(dict.fromkeys(slot.ref.name for slot in self.slots.values())) or "none yet"
-            raise UnknownModel(f"There is no model '{name}' here. Models: {known}.")
+            raise UnknownModel(f"There is no model '{name[:_SHOWN]}' here. Models: {known}.")
         for slot in slots:
             if slot.served is not None and (
                 (version is not None and slot.served.version == version)
@@ -124,63 +202,70 @@ class Engine:
             ):
                 return slot.served
         if name not in self._default:
-            raise NotReady(" ".join(slot.why_not() for slot in slots))
+            raise NotReady(" ".join(slot.why_not() for slot in slots if not slot.beside))
         if label is not None:
+            for slot in slots:
+                if slot.ref.alias == label:
+                    raise NotReady(slot.why_not())
             known = ", ".join(slot.ref.alias for slot in slots if slot.ref.alias) or "none"
-            raise UnknownLabel(f"Unrecognized servable version label '{label}' of model {name}; labels here: {known}.")
+            raise UnknownLabel(
+                f"Unrecognized servable version label '{label[:_SHOWN]}' of model {name}; labels here: {known}."
+            )
         known = ", ".join(dict.fromkeys(slot.served.version for slot in slots if slot.served))
-        raise UnknownVersion(f"Version {version} of model {name} is not loaded; loaded: {known}.")
+        raise UnknownVersion(f"Version {str(version)[:_SHOWN]} of model {name} is not loaded; loaded: {known}.")
 
-    async def predict(self, model: ServedModel, rows: NDArray[Any], arrival: float) -> Answer:
+    async def predict(
+        self,
+        model: ServedModel,
+        rows: NDArray[Any],
+        arrival: float,
+        as_is: bool = False,
+        patience_s: float | None = None,
+    ) -> Answer:
         """Computes the outputs of one request.
 
         Args:
             model: What `find` returned.
             rows: (n, *sample shape) in the contract's dtype.
             arrival: `time.perf_counter()` when the request came; the deadline counts from there.
+            as_is: Takes values that look like another scale than that of the training data.
+            patience_s: How long after its arrival the client waits, if it said so and that is the shorter time.
 
         Raises:
             BadInput: the contract does not allow these rows.
+            OtherScale: all of their values look like another scale.
             Overloaded, DeadlineExceeded, PredictionFailed: see `Batcher.submit`.
         """
         model.predictor.check(rows)
         start = time.perf_counter()
-        strange = _strange_rows(rows, model.contract)
+        strange = strange_rows(rows, model.contract, None if as_is else model.scale)
         if strange:
             model.stats.strange_rows += strange
-        outputs = await model.batcher.submit(rows, arrival + self._settings.deadline_s)
-        return Answer(outputs, time.perf_counter() - start, strange)
+        stats = model.stats
+        most_s = self._settings.deadline_s
+        deadline = arrival + (most_s if patience_s is None else min(most_s, patience_s))
+        try:
+            if start >= deadline:
+                raise DeadlineExceeded("The deadline of the request was over before its rows could be computed.")
+            outputs = await model.batcher.submit(rows, deadline)
+        except BaseException:
+            stats.failed.add(time.perf_counter() - arrival)
+            raise
+        now = time.perf_counter()
+        stats.answered.add(now - arrival)
+        stats.parsing_s += start - arrival
+        stats.last_inference = time.time()
+        return Answer(outputs, now - start, strange, rows)
+
+    def _keras_engines(self) -> Iterator[Sample]:
+        for served in self._open:
+            if served.predictor.engine == "keras":
+                labels = (served.name, served.version)
+                yield "keras_up", labels, served.predictor.fault is None
+                yield "keras_restarts", labels, served.predictor.restarts
 
     def _staleness(self) -> Iterator[tuple[str, float]]:
         for slot in self.slots.values():
             seconds = slot.staleness_s()
             if seconds is not None and slot.served is not None:
                 yield str(slot.ref), seconds
-
-
-def _strange_rows(rows: NDArray[Any], contract: Contract) -> int:
-    """Counts rows with a value that training never saw: not finite, out of range, or an unknown word."""
-    low, high = contract.input.range or (-np.inf, np.inf)
-    if rows.size == 0:
-        return 0
-    if rows.dtype == object:
-        return _rows_with_strange_texts(rows, contract)
-    least, most = rows.min(), rows.max()
-    # NaN compares false with everything, so it fails this test too.
-    if least >= low and most <= high and most < np.inf and least > -np.inf:
-        return 0
-    flat = rows.reshape(len(rows), -1)
-    if contract.columns and contract.input.range is None:
-        return int(np.count_nonzero(np.isinf(flat).any(axis=1)))  # NaN is a missing number, and models know those
-    return int(np.count_nonzero(~((flat >= low) & (flat <= high) & np.isfinite(flat)).all(axis=1)))
-
-
-def _rows_with_strange_texts(rows: NDArray[Any], contract: Contract) -> int:
-    strange: set[int] = set()
-    for column, cells in zip(contract.columns, rows.T, strict=True):
-        if column.type == "category":
-            known = column.known
-            strange.update(index for index, cell in enumerate(cells.tolist()) if cell not in known)
-        else:
-            strange.update(index for index, cell in enumerate(cells.tolist()) if cell in ("inf", "-inf"))
-    return len(strange)

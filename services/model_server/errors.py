@@ -7,15 +7,19 @@ ModelServerError
 └── RequestError             one request cannot be answered
     ├── BadRequest           the request itself is wrong
     │   ├── BadInput         the tensor has the wrong shape, type or value
+    │   │   └── OtherScale   its values look like another scale than that of the training data
     │   └── UnknownLabel     the model has no such alias here
     ├── BodyTooLarge         the body is longer than the server takes
     ├── UnsupportedMedia     the body is in a format that this call does not read
     ├── WrongMethod          the address exists and wants another HTTP method
     ├── Unauthorized         the API key is missing or wrong
     ├── UnknownAddress       there is nothing at this address
+    ├── NotOffered           the protocol has this call, and this server leaves it to others
+    ├── UnknownRequest       feedback on a request that is not remembered
     ├── UnknownModel         the server neither has nor wants such a model
     │   └── UnknownVersion   the model is here, that version is not
     ├── NotReady             the model is wanted and not loaded yet
+    │   └── EngineLost       the process that computes it died or hangs, and is being started again
     ├── Overloaded           the queue of the model is full
     ├── DeadlineExceeded     the answer would come too late
     └── PredictionFailed     the model itself failed on a well-formed input
@@ -26,6 +30,8 @@ HTTP status codes are not here: each protocol maps this tree to its own codes an
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+_MOST_BYTES = 256
 
 
 class ModelServerError(Exception):
@@ -49,7 +55,17 @@ class PackageRejected(ModelServerError):
 
 
 class RequestError(ModelServerError):
-    """One request cannot be answered; no other request is concerned."""
+    """One request cannot be answered; no other request is concerned.
+
+    Its sentence goes to the client, and may quote what came from there: it is of 256 bytes at most, whatever came.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        encoded = text.encode("utf-8", "replace")
+        if len(encoded) <= _MOST_BYTES:
+            return text if text.isascii() else encoded.decode()
+        return encoded[: _MOST_BYTES - 3].decode("utf-8", "ignore") + "…"
 
 
 class BadRequest(RequestError):
@@ -58,6 +74,10 @@ class BadRequest(RequestError):
 
 class BadInput(BadRequest):
     """The tensor of a request has the wrong shape, type or value."""
+
+
+class OtherScale(BadInput):
+    """All values of a request look like another scale than that of the training data, and nobody asked for that."""
 
 
 class UnknownLabel(BadRequest):
@@ -88,6 +108,14 @@ class UnknownAddress(RequestError):
     """There is nothing at this address."""
 
 
+class NotOffered(RequestError):
+    """The protocol has this call; here somebody else decides what it would do, such as the registry."""
+
+
+class UnknownRequest(RequestError):
+    """Feedback came for a request that was not answered here, or is not remembered any more."""
+
+
 class UnknownModel(RequestError):
     """No model of this name is served or wanted."""
 
@@ -98,6 +126,10 @@ class UnknownVersion(UnknownModel):
 
 class NotReady(RequestError):
     """The model is wanted, but no version of it is loaded yet."""
+
+
+class EngineLost(NotReady):
+    """The process that computes the model died or hangs over this request, or before it; another one is started."""
 
 
 class Overloaded(RequestError):

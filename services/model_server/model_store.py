@@ -5,15 +5,17 @@ Everything here blocks on the network or the disk and is called from the rollout
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.model_server.errors import PackageRejected, RegistryUnavailable
-from services.model_server.model_cache import ModelCache, Stored, Target
-from services.model_server.settings import ANY_MODEL, Ref, Settings
+from services.model_server.following.model_cache import ModelCache, Stored, Target
+from services.model_server.following.registry import Registry, tag_of
+from services.model_server.settings import Ref, Settings
 
 __all__ = ["ModelStore", "Stored", "Target"]
 
@@ -24,8 +26,25 @@ _MLFLOW_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}  # the last two: alias, and proxies
+
+
+def open_client(tracking_uri: str) -> Any:
+    """Returns a client of an MLflow server, which gives up soon. The first call imports MLflow, which takes a second.
+
+    Raises:
+        RegistryUnavailable: there can be nothing at this address.
+    """
+    # MLflow's SQL stores ask the environment for the address, whatever their client was given.
+    for name, value in {**_MLFLOW_DEFAULTS, "MLFLOW_TRACKING_URI": tracking_uri}.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # in a thread, while the server already answers /livez
+
+    try:
+        return MlflowClient(tracking_uri=tracking_uri)
+    except Exception as error:
+        raise RegistryUnavailable(f"{tracking_uri} cannot be opened: {_first_line(error)}") from None
 
 
 class ModelStore:
@@ -36,7 +55,8 @@ class ModelStore:
         self.cache = ModelCache(settings.cache)
         self._lock = threading.Lock()
         self._client: Any = None
-        self._known: dict[tuple[Any, ...], Target] = {}
+        self._registry: Registry | None = None
+        self._tag = tag_of(settings)
 
     def wanted(self, refs: Iterable[Ref]) -> dict[Ref, Target | None]:
         """Asks what each ref points to now; `*` is replaced by the models that have the alias.
@@ -47,18 +67,11 @@ class ModelStore:
         Raises:
             RegistryUnavailable: the registry does not answer.
         """
-        client = self._connect()
-        found: dict[Ref, Target | None] = {}
+        client, refs = self._connect(), tuple(refs)
         try:
-            for ref in refs:
-                if ref.name == ANY_MODEL:
-                    for name, target in self._discover(client, ref.alias or ""):
-                        found.setdefault(Ref(name, ref.alias), target)
-                else:
-                    found[ref] = self._look_up(client, ref)
+            return self._registry_of(client).point_to(refs)
         except Exception as error:  # MLflow lets through whatever its HTTP and database libraries raise
             raise RegistryUnavailable(f"{self._tracking_uri} does not answer: {_first_line(error)}") from None
-        return found
 
     def fetch(self, target: Target) -> Stored:
         """Returns a version on disk, downloading it if it is not there whole.
@@ -67,10 +80,31 @@ class ModelStore:
             PackageRejected: what came is incomplete or damaged.
             RegistryUnavailable: it could not be downloaded.
         """
+        with self.cache.locked(target):  # of several processes one downloads, and the others find it here
+            return self._fetch(target)
+
+    def _fetch(self, target: Target) -> Stored:
         stored = self.cache.find(target)
         if stored is not None:
             return stored
         self._connect()
+        try:
+            return self._download(target)
+        except (PackageRejected, RegistryUnavailable):
+            raise
+        except Exception as error:
+            if not _is_full(error):
+                raise RegistryUnavailable(f"it could not be downloaded: {_first_line(error)}") from None
+        self.cache.prune(set(), keep=0)  # what is loaded needs its files no more, and what aliases name stays
+        try:
+            return self._download(target)
+        except (PackageRejected, RegistryUnavailable):
+            raise
+        except Exception as error:
+            full = f"; the disk of {self.cache.root} is full" if _is_full(error) else ""
+            raise RegistryUnavailable(f"it could not be downloaded: {_first_line(error)}{full}") from None
+
+    def _download(self, target: Target) -> Stored:
         from mlflow.artifacts import download_artifacts
 
         download = self.cache.incoming()
@@ -82,10 +116,6 @@ class ModelStore:
                 tracking_uri=self._tracking_uri,
             )
             return self.cache.adopt(target, download)
-        except (PackageRejected, RegistryUnavailable):
-            raise
-        except Exception as error:
-            raise RegistryUnavailable(f"it could not be downloaded: {_first_line(error)}") from None
         finally:
             shutil.rmtree(download, ignore_errors=True)
 
@@ -111,58 +141,41 @@ class ModelStore:
         """Removes old packages from the cache, except those whose digests are `in_use`."""
         self.cache.prune(in_use)
 
+    def refused(self, target: Target, reason: str) -> None:
+        """Tags a version as refused by this server, so that whoever looks at the registry sees it.
+
+        Raises:
+            Exception: whatever MLflow raises; the server does not depend on it.
+        """
+        self._registry_of(self._connect()).tag(target, f"REJECTED: {reason}")
+
+    def accepted(self, target: Target) -> None:
+        """Takes the tag away; costs no call if there is none.
+
+        Raises:
+            Exception: as `refused`.
+        """
+        self._registry_of(self._connect()).untag(target)
+
     def _connect(self) -> Any:
         with self._lock:
             if self._client is None:
-                # MLflow's SQL stores ask the environment for the address, whatever their client was given.
-                for name, value in {**_MLFLOW_DEFAULTS, "MLFLOW_TRACKING_URI": self._tracking_uri}.items():
-                    os.environ.setdefault(name, value)
-                from mlflow import MlflowClient  # seconds; in a thread, while the server already answers /livez
-
-                try:
-                    self._client = MlflowClient(tracking_uri=self._tracking_uri)
-                except Exception as error:
-                    raise RegistryUnavailable(f"{self._tracking_uri} cannot be opened: {_first_line(error)}") from None
+                self._client = open_client(self._tracking_uri)
             return self._client
 
-    def _look_up(self, client: Any, ref: Ref) -> Target | None:
-        try:
-            if ref.alias:
-                return _target(client.get_model_version_by_alias(ref.name, ref.alias))
-            return _target(client.get_model_version(ref.name, str(ref.version)))
-        except Exception as error:
-            if getattr(error, "error_code", None) in _ABSENT:
-                return None
-            raise
-
-    def _discover(self, client: Any, alias: str) -> Iterator[tuple[str, Target | None]]:
-        token = None
-        while True:
-            page = client.search_registered_models(max_results=100, page_token=token)
-            for model in page:
-                version = dict(model.aliases).get(alias)
-                if version is not None:
-                    # One search answers for all models; only a version not seen before costs another call.
-                    key = (model.name, model.creation_timestamp, model.last_updated_timestamp, str(version))
-                    target = self._known.get(key) or self._look_up(client, Ref(model.name, version=str(version)))
-                    if target is not None:
-                        self._known = {k: t for k, t in self._known.items() if k[0] != model.name} | {key: target}
-                    yield model.name, target
-            token = page.token
-            if not token:
-                return
+    def _registry_of(self, client: Any) -> Registry:
+        if self._registry is None:
+            self._registry = Registry(client, self._tag)
+        return self._registry
 
 
-def _target(version: Any) -> Target | None:
-    if version.status != "READY":
-        return None
-    return Target(
-        version.name,
-        str(version.version),
-        version.run_id or "",
-        version.source or "",
-        int(version.creation_timestamp or 0),
-    )
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that a disk is full: MLflow wraps what its threads raise."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _first_line(error: Exception) -> str:

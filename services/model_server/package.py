@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.model_server.errors import PackageRejected
+from services.model_server.npz import read_arrays
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
+KERAS_FILE = "data/model.keras"
 CONTRACT = "contract.json"
 GOLDEN = "golden.npz"
 
@@ -36,6 +38,8 @@ class TensorSpec(_Part):
     dtype: Literal["float32", "float64", "int64", "int32", "uint8", "string"]
     shape: tuple[int | None, ...] = Field(min_length=1)
     range: tuple[float, float] | None = None
+    picture: tuple[int, ...] | None = None
+    """Of samples that are pictures in one row: (height, width), or these and channels, in row-major order."""
 
     @property
     def sample_size(self) -> int | None:
@@ -84,6 +88,10 @@ class Contract(_Part):
     metrics: dict[str, float] = Field(default_factory=dict)
     source: dict[str, Any] = Field(default_factory=dict)
     dataset: dict[str, Any] = Field(default_factory=dict)
+    engine: Literal["onnx", "keras"] = "onnx"
+    """Who computes it: ONNX Runtime the graph, or Keras the file of a model that ONNX cannot hold."""
+    engine_reason: str = Field("", max_length=500)
+    """Why it is not ONNX, as a part of a sentence."""
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
@@ -98,6 +106,8 @@ class Contract(_Part):
             yield f"input.range goes from {low:g} down to {high:g}"
         if self.input.dtype == "string" and self.input.range is not None:
             yield "input.range is set, and input.dtype is string: texts have no range"
+        if self.input.picture is not None and math.prod(self.input.picture) != self.input.sample_size:
+            yield f"input.picture is {_shape(self.input.picture)}, which is not what a sample has by input.shape"
         if self.columns:
             yield from self._table_contradictions()
         elif self.input.dtype == "string":
@@ -173,6 +183,11 @@ class Package:
         """The ONNX file."""
         return self.folder / GRAPH
 
+    @property
+    def keras_file(self) -> Path:
+        """The Keras file."""
+        return self.folder / KERAS_FILE
+
 
 def sha256_of(path: Path) -> str:
     """Returns the sha256 of a file as hex."""
@@ -201,9 +216,11 @@ def named_files(folder: Path) -> dict[str, Any]:
             raise PackageRejected(f"its {MANIFEST} names {name!r}, which is outside the package")
         if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), str):
             raise PackageRejected(f"its {MANIFEST} has no sha256 for {name}")
-    for needed in (GRAPH, CONTRACT, GOLDEN):
+    for needed in (CONTRACT, GOLDEN):
         if needed not in files:
             raise PackageRejected(f"its {MANIFEST} does not name {needed}")
+    if GRAPH not in files and KERAS_FILE not in files:
+        raise PackageRejected(f"its {MANIFEST} does not name {GRAPH}")
     return files
 
 
@@ -240,27 +257,30 @@ def open_package(folder: Path) -> Package:
         raise PackageRejected(f"{CONTRACT}: {where}: {problem['msg']}") from None
     for contradiction in contract.contradictions():
         raise PackageRejected(f"{CONTRACT}: {contradiction}")
+    needed = GRAPH if contract.engine == "onnx" else KERAS_FILE
+    if needed not in named_files(folder):
+        raise PackageRejected(f"its {MANIFEST} does not name {needed}")
     return Package(folder, digest, contract, _read_golden(folder / GOLDEN, contract))
 
 
 def _read_golden(path: Path, contract: Contract) -> Golden:
     truth = "targets" if contract.task == "regression" else "labels"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for needed in ("inputs", "outputs", truth):
-                if needed not in arrays.files:
-                    raise PackageRejected(f"{GOLDEN} has no {needed}, which a {contract.task} model's samples have")
-            inputs, outputs, true = arrays["inputs"], arrays["outputs"], arrays[truth]
-            if inputs.dtype.kind not in ("U" if contract.input.dtype == "string" else "biuf"):
-                raise PackageRejected(
-                    f"{GOLDEN} has inputs of dtype {inputs.dtype}; {CONTRACT} says {contract.input.dtype}"
-                )
-            golden = Golden(
-                np.ascontiguousarray(inputs, dtype=contract.input.array_dtype),
-                np.ascontiguousarray(outputs, dtype=np.float32),
-                labels=np.ascontiguousarray(true, dtype=np.int64) if truth == "labels" else None,
-                targets=np.ascontiguousarray(true, dtype=np.float32) if truth == "targets" else None,
+        arrays = read_arrays(path)
+        for needed in ("inputs", "outputs", truth):
+            if needed not in arrays:
+                raise PackageRejected(f"{GOLDEN} has no {needed}, which a {contract.task} model's samples have")
+        inputs, outputs, true = arrays["inputs"], arrays["outputs"], arrays[truth]
+        if inputs.dtype.kind not in ("U" if contract.input.dtype == "string" else "biuf"):
+            raise PackageRejected(
+                f"{GOLDEN} has inputs of dtype {inputs.dtype}; {CONTRACT} says {contract.input.dtype}"
             )
+        golden = Golden(
+            np.ascontiguousarray(inputs, dtype=contract.input.array_dtype),
+            np.ascontiguousarray(outputs, dtype=np.float32),
+            labels=np.ascontiguousarray(true, dtype=np.int64) if truth == "labels" else None,
+            targets=np.ascontiguousarray(true, dtype=np.float32) if truth == "targets" else None,
+        )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise PackageRejected(f"{GOLDEN} cannot be read: {error}") from None
     if true.ndim != 1:

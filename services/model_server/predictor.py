@@ -1,50 +1,21 @@
-"""A loaded model: checks shape and dtype, then arrays in, arrays out. The only file that imports ONNX Runtime."""
+"""A loaded model, whoever computes it: checks shape and dtype, then arrays in, arrays out."""
 
 from __future__ import annotations
 
-import os
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from services.model_server.errors import BadInput, PackageRejected
-from services.model_server.package import Package
+from services.model_server.package import Contract, Golden, Package
 
 # Golden outputs come from the trainer's machine: another instruction set sums floats in another order.
 GOLDEN_RTOL, GOLDEN_ATOL = 1e-3, 1e-4
-# The names ONNX Runtime has for the dtypes of a contract.
-_GRAPH_TYPES = {
-    "float32": "tensor(float)",
-    "float64": "tensor(double)",
-    "int64": "tensor(int64)",
-    "int32": "tensor(int32)",
-    "uint8": "tensor(uint8)",
-    "string": "tensor(string)",
-}
-# Calls up to this long gain nothing from a second thread inside ONNX Runtime; waking one costs more.
-_ONE_THREAD_S = 0.002
 _MEASURE_S = 0.02
-
-
-def cpu_budget(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Returns how many cores this process may use: its affinity mask, cut by the cgroup's quota (v2, then v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return max(1, cores)
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        cores = min(cores, int(quota) // int(period))
-    return max(1, cores)
 
 
 @dataclass(frozen=True)
@@ -59,55 +30,41 @@ class Cost:
         return self.call_s + self.row_s * rows
 
 
-class Predictor:
-    """One ONNX Runtime session over a verified package.
+class Predictor(ABC):
+    """A verified package that computes. The rollout opens, replays, warms and closes it; a batcher calls `run`.
 
     `run` may be called from any thread, one call at a time.
+
+    Attributes:
+        engine: Who computes, as the contract and the metrics call it.
+        inline: Whether a short call may run on the event loop; not if it can wait for somebody else.
+        threads: How many cores one call uses.
     """
 
-    def __init__(self, package: Package, threads: int = 1) -> None:
-        """Opens the graph and holds it against the contract.
+    engine: ClassVar[str]
+    inline: ClassVar[bool] = True
 
-        Args:
-            package: A verified package.
-            threads: The most threads one call may use.
-
-        Raises:
-            PackageRejected: ONNX Runtime cannot open the graph, or the graph is not what the contract says.
-        """
-        self.contract = package.contract
-        self._graph = package.graph
-        self._session = self._open(1)
-        self._most_threads = threads
+    def __init__(self, package: Package) -> None:
+        self.contract: Contract = package.contract
         self.threads = 1
-        inputs = {tensor.name: tensor.type for tensor in self._session.get_inputs()}
-        outputs = {tensor.name: tensor.type for tensor in self._session.get_outputs()}
-        for kind, found, wanted in (
-            ("input", inputs, self.contract.input),
-            ("output", outputs, self.contract.output),
-        ):
-            if wanted.name not in found or (kind == "input" and len(found) != 1):
-                names = ", ".join(sorted(found))
-                raise PackageRejected(f"the graph's {kind} is {names}; the contract says {wanted.name}")
-            if found[wanted.name] != _GRAPH_TYPES[wanted.dtype]:
-                raise PackageRejected(f"the graph's {kind} is a {found[wanted.name]}; the contract says {wanted.dtype}")
         self._input = self.contract.input.name
-        self._outputs = [self.contract.output.name]
         self._dtype = self.contract.input.array_dtype
         self._sample_shape = self.contract.input.sample_shape
         self._closed_shape = None not in self._sample_shape
 
-    def _open(self, threads: int) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # failures come as exceptions; its own lines on stderr say them twice
-        # A spinning thread takes the core away from the event loop that feeds it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            return onnxruntime.InferenceSession(str(self._graph), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            raise PackageRejected(f"ONNX Runtime cannot open it: {_first_line(error)}") from None
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot answer at the moment, as a sentence; None while it can."""
+        return None
+
+    @property
+    def restarts(self) -> int:
+        """How often what computes had to be started again."""
+        return 0
+
+    def close(self) -> None:
+        """Frees what it holds, at once; nobody calls `run` any more. Never blocks, and may be called twice."""
+        return
 
     def check(self, rows: NDArray[Any]) -> None:
         """Refuses a batch that the contract does not allow.
@@ -137,53 +94,29 @@ class Predictor:
             wanted is None or wanted == size for wanted, size in zip(self._sample_shape, shape, strict=True)
         )
 
+    @abstractmethod
     def run(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Computes the outputs of a checked batch: (n, *sample shape) to (n, *output shape)."""
-        result: NDArray[Any] = self._session.run(self._outputs, {self._input: rows})[0]
-        return result
 
     def replay(self, package: Package) -> None:
         """Runs the golden inputs and compares with the stored outputs.
 
         Raises:
-            PackageRejected: the graph fails, or answers something else than the model that was judged.
+            PackageRejected: the model fails, or answers something else than the model that was judged.
         """
-        golden = package.golden
         try:
-            self.check(golden.inputs)
-            found = self.run(golden.inputs)
+            self.check(package.golden.inputs)
+            found = self.run(package.golden.inputs)
         except Exception as error:
-            raise PackageRejected(f"its golden inputs do not run: {_first_line(error)}") from None
-        if found.shape != golden.outputs.shape:
-            raise PackageRejected(
-                f"its golden outputs have shape {golden.outputs.shape}; the graph gives {found.shape}"
-            )
-        atol = GOLDEN_ATOL
-        if self.contract.task == "regression":  # a value has a scale of its own; promotion measures by it too
-            atol *= max(1.0, float(np.max(np.abs(golden.outputs), where=np.isfinite(golden.outputs), initial=0.0)))
-        close = np.isclose(found, golden.outputs, rtol=GOLDEN_RTOL, atol=atol, equal_nan=True)
-        if not close.all():
-            row = int(np.argmin(close.reshape(len(close), -1).all(axis=1)))
-            worst = float(np.max(np.abs(found - golden.outputs)))
-            raise PackageRejected(
-                f"golden sample {row} gives another answer than when it was packed (off by {worst:.3g})"
-            )
+            raise PackageRejected(f"its golden inputs do not run: {first_line(error)}") from None
+        hold_against_golden(found, package.golden, self.contract)
 
     def warm(self, package: Package, max_batch: int) -> Cost:
-        """Runs every power of two up to `max_batch` rows, so that no request pays for a first time, and measures.
+        """Runs every power of two up to `max_batch` rows, so that no request pays for a first time, and measures."""
+        return self.measure(package.golden.inputs, max_batch)
 
-        If the largest batch is slow, the session is opened again with all threads it may use.
-        """
-        cost = self._measure(package.golden.inputs, max_batch)
-        if self._most_threads > 1 and cost.of(max_batch) > _ONE_THREAD_S:
-            slow, slow_cost = self._session, cost
-            self._session, self.threads = self._open(self._most_threads), self._most_threads
-            cost = self._measure(package.golden.inputs, max_batch)
-            if cost.of(max_batch) > slow_cost.of(max_batch):
-                self._session, self.threads, cost = slow, 1, slow_cost
-        return cost
-
-    def _measure(self, samples: NDArray[Any], max_batch: int) -> Cost:
+    def measure(self, samples: NDArray[Any], max_batch: int) -> Cost:
+        """Measures calls of every power of two up to `max_batch` rows, made of these samples."""
         sizes = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch] + [max_batch]
         seconds = {}
         for size in sizes:
@@ -203,6 +136,25 @@ class Predictor:
         return Cost(call_s=max(one - row_s, 1e-6), row_s=row_s)
 
 
-def _first_line(error: Exception) -> str:
+def hold_against_golden(found: NDArray[Any], golden: Golden, contract: Contract) -> None:
+    """Compares the outputs of the golden inputs with those that the judged model gave.
+
+    Raises:
+        PackageRejected: says which sample differs, and by how much.
+    """
+    if found.shape != golden.outputs.shape:
+        raise PackageRejected(f"its golden outputs have shape {golden.outputs.shape}; the graph gives {found.shape}")
+    atol = GOLDEN_ATOL
+    if contract.task == "regression":  # a value has a scale of its own; promotion measures by it too
+        atol *= max(1.0, float(np.max(np.abs(golden.outputs), where=np.isfinite(golden.outputs), initial=0.0)))
+    close = np.isclose(found, golden.outputs, rtol=GOLDEN_RTOL, atol=atol, equal_nan=True)
+    if not close.all():
+        row = int(np.argmin(close.reshape(len(close), -1).all(axis=1)))
+        worst = float(np.max(np.abs(found - golden.outputs)))
+        raise PackageRejected(f"golden sample {row} gives another answer than when it was packed (off by {worst:.3g})")
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, and no more than 300 signs of it."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any
 
-from services.model_server.batching import Batcher
-from services.model_server.metrics import ModelStats
+from services.model_server.metrics.counters import ModelStats
 from services.model_server.model_store import Stored
 from services.model_server.package import Package
 from services.model_server.predictor import Cost, Predictor
+from services.model_server.queueing.batching import Batcher
+from services.model_server.scale import Scale
 from services.model_server.settings import Ref
 
 
@@ -45,15 +47,30 @@ class ServedModel:
         self.predictor = predictor
         self.batcher = batcher
         self.cost = cost
+        self.scale: Scale | None = None
+        """On which scale its values are; None if nobody can tell, or nobody wants to know."""
         self.since = datetime.now(UTC)
         self.stats = ModelStats(self.name, self.version, ref.alias or "", self.digest, self.run_id)
         self.stats.queued_rows = lambda: batcher.waiting_rows
-        # The same three headers go out with every answer, so they are encoded once.
-        self.headers = (
+        self.stats.waited_s = lambda: batcher.waited_s
+        # The same headers go out with every answer, so they are encoded once.
+        self._headers = (
             (b"x-model-version", self.version.encode()),
             (b"x-model-digest", b"sha256:" + self.digest.encode()),
             (b"x-mlflow-run-id", self.run_id.encode()),
         )
+        self.headers: tuple[tuple[bytes, bytes], ...] = self._headers
+        self.memory: dict[Any, Any] = {}
+        """What dialects remember of requests to this version. They bound it; it ends with the version."""
+
+    def say_stale(self, seconds: float | None) -> None:
+        """Lets every answer say for how long nobody confirmed that this is the right version; None ends that."""
+        stale = () if seconds is None else ((b"x-model-stale-seconds", b"%d" % seconds),)
+        self.headers = (*self._headers, *stale)
+
+    def answers_for(self, ref: Ref) -> None:
+        """Notes the first of the refs that this version answers for; what was champion may be `previous` now."""
+        self.ref, self.stats.alias = ref, ref.alias or ""
 
 
 @dataclass
@@ -81,6 +98,8 @@ class Slot:
     missing_polls: int = 0
     discovered: bool = field(default=False)
     """Whether the slot came from `*` and goes away with its alias."""
+    beside: bool = False
+    """Whether it only goes with a champion: neither readiness nor what answers by name alone depends on it."""
 
     def staleness_s(self) -> float | None:
         """Seconds since the registry last confirmed the ref; None if it never did."""

@@ -13,7 +13,11 @@ from services.model_server.errors import SettingsError
 
 ANY_MODEL = "*"
 DEFAULT_ALIAS = "champion"
+MOST_WORKERS = 64
+PREVIOUS_ALIAS = "previous"
+CHALLENGER_ALIAS = "challenger"
 _REF = re.compile(r"(?P<name>[^@/:,\s]+)(?:@(?P<alias>[^@/:,\s]+)|/(?P<version>[1-9][0-9]*))?")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Ref(NamedTuple):
@@ -50,6 +54,21 @@ def parse_refs(text: object) -> object:
     return tuple(refs)
 
 
+def parse_origins(text: object) -> object:
+    """Turns `https://a.example, http://localhost:3000` into origins as browsers send them.
+
+    Raises:
+        ValueError: an entry is neither an origin (scheme, host, port; no path) nor `*`.
+    """
+    if not isinstance(text, str):
+        return text
+    origins = dict.fromkeys(filter(None, (part.strip().lower() for part in text.split(","))))
+    for origin in origins:
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(f"{origin!r} is no origin")
+    return tuple(origins)
+
+
 class Settings(BaseModel):
     """Everything that can be set from outside. Times are seconds, sizes bytes, batches and queues rows."""
 
@@ -59,36 +78,137 @@ class Settings(BaseModel):
     port: int = Field(8080, ge=0, le=65535)
     models: Annotated[tuple[Ref, ...], BeforeValidator(parse_refs)] = (Ref(ANY_MODEL, DEFAULT_ALIAS),)
     cache: Path = Path(".regatta/models")
+    keep_previous: bool = True
+    shadow: float = Field(0.0, ge=0, le=1)
+    drift: float = Field(0.0, ge=0, le=1)
+    feedback: bool = False
+    feedback_keep: int = Field(20_000, ge=1, le=10_000_000)
+    feedback_ttl_s: float = Field(86_400.0, gt=0, le=31 * 86_400)
+    traffic_window_s: float = Field(3600.0, gt=0, le=7 * 86_400)
+    traffic_log_s: float = Field(30.0, ge=0, le=3600)
     api_key: SecretStr | None = Field(None, min_length=1)
+    api_key_file: Path | None = None
     poll_s: float = Field(2.0, gt=0, le=3600)
     queue: int = Field(4096, ge=1)
+    crowd: int = Field(64, ge=0)
     deadline_s: float = Field(10.0, gt=0, le=3600)
     max_body_bytes: int = Field(16 * 2**20, ge=1)
+    bodies_bytes: int = Field(256 * 2**20, ge=1)
     max_batch: int = Field(256, ge=1, le=65536)
     drain_s: float = Field(10.0, ge=0, le=3600)
     linger_s: float = Field(0.5, ge=0, le=3600)
     threads: int | None = Field(None, ge=1)
-    workers: int = Field(1, ge=1, le=1)
+    keras_start_s: float = Field(120.0, gt=0, le=3600)
+    keras_request_s: float = Field(10.0, gt=0, le=3600)
+    workers: int = Field(1, ge=1, le=MOST_WORKERS)
+    hang_s: float = Field(60.0, ge=1, le=3600)
+    connections: int = Field(1024, ge=1, le=1_000_000)
+    header_bytes: int = Field(32 * 2**10, ge=1024, le=2**20)
+    header_s: float = Field(10.0, gt=0, le=3600)
+    body_s: float = Field(60.0, gt=0, le=3600)
+    body_rate: int = Field(1024, ge=0)
+    write_s: float = Field(30.0, gt=0, le=3600)
+    idle_s: float = Field(75.0, gt=0, le=3600)
+    cors: Annotated[tuple[str, ...], BeforeValidator(parse_origins)] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     access_log: bool = True
+    page: bool = True
+    scale_check: bool = True
+    max_pixels: int = Field(25_000_000, ge=1, le=89_000_000)
     tracking_uri: str = Field("http://127.0.0.1:5000", min_length=1)
 
+
+MEANINGS = {
+    "host": "the address to listen on",
+    "port": "the port to listen on",
+    "models": "what is served: NAME, NAME@alias or NAME/version, comma-separated; * is every model with a champion",
+    "cache": "where verified packages are kept, under REGATTA_HOME unless it is set",
+    "keep_previous": "whether the champion before this one is loaded beside it",
+    "api_key": "a key that every request but the probes must carry",
+    "api_key_file": "a file with such keys, one in each line; read again when it changes",
+    "poll_s": "how often the registry is asked",
+    "queue": "how many rows may wait for one model",
+    "crowd": "how many requests may wait at once for longer than a moment; of more only a few are let in",
+    "deadline_s": "how long after its arrival a request is of use",
+    "max_body_bytes": "the longest body of one request",
+    "bodies_bytes": "the most memory that long bodies of all requests may take at once",
+    "max_batch": "the most rows of one call of a model",
+    "drain_s": "how long open requests may take to end after SIGTERM",
+    "linger_s": "how long new connections are still taken after SIGTERM, with readiness off",
+    "threads": "the cores that one call of a model may use; all that the machine or the container gives if not set",
+    "keras_start_s": "how long the process of a Keras engine may take to load its model",
+    "keras_request_s": "how long that process may compute one batch, before it counts as hanging and is replaced",
+    "workers": "how many processes answer on the port; the threads are divided among them",
+    "hang_s": "how long one of several processes may say nothing before it is replaced",
+    "connections": "the most open connections of one process",
+    "header_bytes": "the most bytes of the request line and the headers of one request",
+    "header_s": "how long a client may take to send its headers",
+    "body_s": "how long a client may take to send its body",
+    "body_rate": "the bytes in a second that a client must send on average, after the first five seconds",
+    "write_s": "how long a client may take nothing of its answer",
+    "idle_s": "how long an idle connection stays open",
+    "cors": "origins whose pages may ask from a browser, comma-separated; none if not set",
+    "tls_cert": "the certificate with its chain; HTTPS is spoken when it is set",
+    "tls_key": "the private key of the certificate",
+    "access_log": "whether every request is a line in the log",
+    "shadow": "the share of the champion's requests that `challenger` answers as well, to be compared",
+    "drift": "the share of requests whose inputs and answers are held against the training data",
+    "feedback": "whether POST /feedback takes what was right",
+    "feedback_keep": "how many answered rows are remembered for feedback",
+    "feedback_ttl_s": "how long an answer is remembered for feedback",
+    "traffic_window_s": "over which time the numbers of the traffic are counted",
+    "traffic_log_s": "how often these numbers go to MLflow; 0: never",
+    "scale_check": "whether values on another scale than the training data's are refused",
+    "page": "whether there is a page for people at the root",
+    "max_pixels": "the most pixels that the pictures of one request may have",
+    "tracking_uri": "where MLflow's registry is",
+}
+"""What each field of `Settings` is for, as `--help` and docs/serving.md say it."""
 
 _RIGHT = {
     "host": "the address to listen on, such as 127.0.0.1 or 0.0.0.0",
     "port": "a whole number from 0 to 65535 (0 picks a free port)",
     "models": "a comma-separated list of NAME, NAME@alias or NAME/version, or * for every model with a champion",
     "cache": "a folder that can be written",
+    "keep_previous": "on or off: whether the champion before this one is loaded beside it",
+    "shadow": "a share from 0 to 1",
+    "drift": "a share from 0 to 1",
+    "feedback": "on or off",
+    "feedback_keep": "a whole number of rows from 1 to 10000000",
+    "feedback_ttl_s": "a number of seconds above 0 and up to 2678400",
+    "traffic_window_s": "a number of seconds above 0 and up to 604800",
+    "traffic_log_s": "a number of seconds from 0 to 3600 (0: never)",
     "api_key": "a text of one character or more",
     "poll_s": "a number of seconds above 0 and up to 3600",
     "queue": "a whole number of rows, 1 or more",
+    "crowd": "a whole number of requests, 0 or more (0: any number)",
     "deadline_s": "a number of seconds above 0 and up to 3600",
     "max_body_bytes": "a whole number of bytes, 1 or more",
     "max_batch": "a whole number of rows from 1 to 65536",
     "drain_s": "a number of seconds from 0 to 3600",
     "linger_s": "a number of seconds from 0 to 3600",
     "threads": "a whole number of threads, 1 or more",
-    "workers": "1: several processes are not supported yet; start more servers behind a proxy",
+    "api_key_file": "a file with one key in each line",
+    "bodies_bytes": "a whole number of bytes, 1 or more",
+    "keras_start_s": "a number of seconds above 0 and up to 3600",
+    "keras_request_s": "a number of seconds above 0 and up to 3600",
+    "workers": f"a whole number of processes from 1 to {MOST_WORKERS}",
+    "hang_s": "a number of seconds from 1 to 3600",
+    "connections": "a whole number from 1 to 1000000",
+    "header_bytes": "a whole number of bytes from 1024 to 1048576",
+    "header_s": "a number of seconds above 0 and up to 3600",
+    "body_s": "a number of seconds above 0 and up to 3600",
+    "body_rate": "a whole number of bytes in a second, 0 or more (0: however slow)",
+    "write_s": "a number of seconds above 0 and up to 3600",
+    "idle_s": "a number of seconds above 0 and up to 3600",
+    "cors": "a comma-separated list of origins such as https://pages.example.org, or * for all",
+    "tls_cert": "a file with a certificate and its chain in PEM, set together with MODEL_SERVER_TLS_KEY",
+    "tls_key": "a file with a private key in PEM, set together with MODEL_SERVER_TLS_CERT",
     "access_log": "on or off",
+    "page": "on or off",
+    "scale_check": "on or off: whether values on another scale than the training data's are refused",
+    "max_pixels": "a whole number of pixels from 1 to 89000000, the most that the pictures of one request may have",
     "tracking_uri": "the address of the MLflow server, such as http://127.0.0.1:5000",
 }
 
@@ -98,27 +218,42 @@ def variable_of(field: str) -> str:
     return "MLFLOW_TRACKING_URI" if field == "tracking_uri" else f"MODEL_SERVER_{field.upper()}"
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
+def flag_of(field: str) -> str:
+    """Returns the command line flag of a field of `Settings`."""
+    return f"--{field.replace('_', '-')}"
+
+
+def read_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings from an environment; an empty variable counts as not set.
 
     Args:
         environ: Usually `os.environ`. Variables that are not settings are left alone: Docker and Kubernetes add
             MODEL_SERVER_* variables of their own for a service of that name.
+        flags: Field to text, from the command line; they go before the environment.
 
     Raises:
         SettingsError: one sentence for every variable that is wrong.
     """
     values: dict[str, object] = {"cache": Path(environ.get("REGATTA_HOME") or ".regatta") / "models"}
+    names = {}
     for field in Settings.model_fields:
-        text = environ.get(variable_of(field), "").strip()
+        names[field] = variable_of(field)
+        text = environ.get(names[field], "").strip()
+        if flags and flags.get(field) is not None:
+            text, names[field] = flags[field].strip(), flag_of(field)
         if text:
             values[field] = text
+    mistakes = []
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        mistakes = []
         for problem in error.errors(include_url=False):
             field = str(problem["loc"][0])
             shown = "set to something else" if field == "api_key" else repr(values.get(field))
-            mistakes.append(f"{variable_of(field)} is {shown}; it must be {_RIGHT[field]}.")
-        raise SettingsError(mistakes) from None
+            mistakes.append(f"{names[field]} is {shown}; it must be {_RIGHT[field]}.")
+    for field, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if field in values and other not in values:
+            mistakes.append(f"{names[other]} is not set, and {names[field]} is; set both, or none.")
+    if mistakes:
+        raise SettingsError(list(dict.fromkeys(mistakes)))
+    return settings

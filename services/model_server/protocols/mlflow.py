@@ -11,37 +11,35 @@ from typing import Any, ClassVar
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import ServedModel
+from services.model_server.engine import Engine, ServedModel
 from services.model_server.errors import (
     BadInput,
     BadRequest,
-    BodyTooLarge,
-    DeadlineExceeded,
-    ModelServerError,
     NotReady,
-    Overloaded,
-    Unauthorized,
-    UnknownModel,
     UnsupportedMedia,
-    WrongMethod,
 )
+from services.model_server.events import EventLog
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Dialect, Reply
-from services.model_server.protocols.frames import read_csv, read_frame
-from services.model_server.protocols.tables import read_table
+from services.model_server.protocols.bulk import Place
+from services.model_server.protocols.desk import INLINE_BYTES, Desk
+from services.model_server.protocols.frames import known_places, read_csv, read_frame
+from services.model_server.protocols.tables import listed, picked, read_table
 from services.model_server.protocols.tensors import (
     NOT_FINITE,
     Array,
+    as_batch,
     dump_array,
     has_nulls,
-    load_json,
+    load_samples,
     refuse_booleans,
     to_array,
 )
-from services.model_server.settings import ANY_MODEL
+from services.model_server.settings import ANY_MODEL, Settings
 
 # The release whose scoring server this dialect was held against; clients read it to choose a request format.
 SCORING_VERSION = b"3.17.2"
+_PLACES: tuple[Place, ...] = (("instances",), ("inputs",))
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -49,18 +47,6 @@ class Mlflow(Dialect):
     """`/invocations` as `mlflow models serve` answers it, without data frames underneath."""
 
     name = "mlflow"
-    codes: ClassVar = {
-        BadRequest: 400,
-        Unauthorized: 401,
-        UnknownModel: 404,
-        WrongMethod: 405,
-        BodyTooLarge: 413,
-        UnsupportedMedia: 415,
-        Overloaded: 429,
-        NotReady: 503,
-        DeadlineExceeded: 504,
-        ModelServerError: 500,
-    }
     error_codes: ClassVar = {
         401: "UNAUTHENTICATED",
         404: "RESOURCE_DOES_NOT_EXIST",
@@ -69,6 +55,10 @@ class Mlflow(Dialect):
         503: "TEMPORARILY_UNAVAILABLE",
         504: "DEADLINE_EXCEEDED",
     }
+
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
+        super().__init__(engine, settings, log)
+        self._desk = Desk()
 
     def routes(self) -> list[BaseRoute]:
         """Returns the scoring call and MLflow's probes."""
@@ -100,15 +90,22 @@ class Mlflow(Dialect):
         body = await call.body()
         model = call.model = self._choose(call)
         if kind == "application/json":
-            rows = _parse(load_json(body, lenient=True), model.contract, body)
+            request = load_samples(body, model.contract, _PLACES, tokens=True)
+            rows, single = _parse(request, model.contract, body)
         elif kind == "text/csv" and model.contract.columns:
-            rows = read_csv(body, model.contract)
+            rows, single = await self._read_csv(call, body, model.contract), False
         else:
             takes = "rows as application/json or text/csv" if model.contract.columns else "tensors as application/json"
             raise BadRequest(f"This model takes {takes}, not {kind}.")
         answer = await self.predict(call, model, rows)
-        encoded = dump_array(answer.outputs)
+        encoded = dump_array(answer.outputs[0] if single else answer.outputs)
         return Reply(b'{"predictions":%b}' % encoded, headers=(NOT_FINITE,) if has_nulls(encoded) else ())
+
+    async def _read_csv(self, call: Call, body: bytes, contract: Contract) -> Array:
+        if len(body) <= INLINE_BYTES:
+            return read_csv(body, contract)
+        deadline = call.deadline(self.settings.deadline_s)
+        return await self._desk.do(lambda: read_csv(body, contract), len(body), deadline)
 
     def _choose(self, call: Call) -> ServedModel:
         name = call.header(b"model") or call.header(b"x-model") or call.query().get("model")
@@ -135,22 +132,28 @@ def _content_type(content_type: str | None) -> str:
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind not in ("application/json", "text/csv", "application/vnd.apache.parquet"):
         raise UnsupportedMedia(
-            f"This predictor only supports the content types application/json and text/csv. Got '{content_type[:256]}'."
+            "This predictor only supports the content types application/json and text/csv. Got "
+            f"'{listed([content_type], 96)}'."
         )
     for parameter in filter(None, parameters):
         if parameter.replace('"', "") != "charset=utf-8":
-            raise UnsupportedMedia(f"The only content type parameter is charset=utf-8. Got '{parameter[:256]}'.")
+            shown = listed([parameter], 96)
+            raise UnsupportedMedia(f"The only content type parameter is charset=utf-8. Got '{shown}'.")
     return kind
 
 
-def _parse(request: Any, contract: Contract, body: bytes) -> Array:
-    """Reads the one format that the request uses into rows (n, *sample shape)."""
+def _parse(request: Any, contract: Contract, body: bytes) -> tuple[Array, bool]:
+    """Reads the one format that the request uses.
+
+    Returns:
+        Rows (n, *sample shape), and whether it was one sample without its batch dimension, to be answered in kind.
+    """
     wanted = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
     if not isinstance(request, dict):
         raise BadRequest(f"{wanted}. Received a {type(request).__name__}.")
     used = [key for key in FORMATS if key in request]
     if len(used) != 1:
-        raise BadRequest(f"{wanted}. Received dictionary with input fields: {', '.join(request)[:256] or 'none'}.")
+        raise BadRequest(f"{wanted}. Received dictionary with input fields: {listed(list(request), 64)}.")
     if "params" in request and not isinstance(request["params"] or {}, dict):
         raise BadRequest("'params' must be a dictionary.")
     value, spec = request[used[0]], contract.input
@@ -158,31 +161,40 @@ def _parse(request: Any, contract: Contract, body: bytes) -> Array:
         columns, data = _split(value) if used[0] == "dataframe_split" else _records(value)
         _check_frame(columns, data)
         if contract.columns:
-            return read_frame(columns, data, contract, body)
+            if columns is not None and len(places := known_places(columns, contract)) < len(columns):
+                columns, data = [columns[place] for place in places], picked(data, places)
+            return read_frame(columns, data, contract, body), False
         refuse_booleans(body, data, spec)
-        return _tensor_of_frame(data, spec)
+        return _tensor_of_frame(data, spec), False
     if used[0] == "instances" and isinstance(value, list) and value and isinstance(value[0], dict):
         if not all(isinstance(item, dict) for item in value):
             raise BadRequest("'instances' must be all tensors or all objects.")
         if not contract.columns:
             value = [_only(item, spec) for item in value]
     if contract.columns:
-        rows, single = read_table(value, contract, body, columnar=used[0] == "inputs")
-        if single:
-            raise BadInput(f"'{used[0]}' has one row without its list; this dialect takes a list of rows.")
-        return rows
+        rows, single = read_table(_without_more(value, contract), contract, body, columnar=used[0] == "inputs")
+        # MLflow itself takes one row by name, and answers it as a list of one.
+        return rows, single and not isinstance(value, dict)
     if used[0] == "inputs" and isinstance(value, dict):
         value = _only(value, spec)
     refuse_booleans(body, value, spec)
-    return to_array(value, spec)
+    return as_batch(to_array(value, spec, nulls=True), contract)
+
+
+def _without_more(value: Any, contract: Contract) -> Any:
+    """Leaves out columns that the model does not have, as MLflow does, unless one of the model's is missing."""
+    if isinstance(value, list):
+        return [_without_more(row, contract) for row in value] if value and isinstance(value[0], dict) else value
+    names = contract.column_names
+    if isinstance(value, dict) and len(value) > len(names) and all(name in value for name in names):
+        return {name: value[name] for name in names}
+    return value
 
 
 def _only(value: dict[str, Any], spec: TensorSpec) -> Any:
-    if value.keys() != {spec.name}:
-        got = ", ".join(sorted(value))[:256] or "none"
-        raise BadInput(
-            f"Failed to enforce schema: this model takes the input '{spec.name}' and nothing else, got: {got}."
-        )
+    if spec.name not in value:
+        got = listed(sorted(value), 96)
+        raise BadInput(f"Failed to enforce schema: this model takes the input '{spec.name}', got: {got}.")
     return value[spec.name]
 
 

@@ -1,25 +1,38 @@
 """Liveness, readiness and metrics. Open without an API key: probes and scrapers have none.
 
+`/v2/health/…` says the same two in the Open Inference Protocol.
+
 Live means that the process answers. Ready means that at least one wanted model is loaded, warmed and checked.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.errors import ModelServerError, WrongMethod
-from services.model_server.metrics import CONTENT_TYPE, Exposition
+from services.model_server.engine import Engine
+from services.model_server.metrics.exposition import CONTENT_TYPE, Exposition
 from services.model_server.protocols.base import Call, Dialect, Reply
+
+ALIVE = b'{"live":true}'
+
+
+def readiness(engine: Engine) -> Reply:
+    """Says whether the server is ready, and why models do not answer, in a body that KServe's clients read too."""
+    reasons = engine.unready_reasons()
+    ready = engine.ready
+    if ready and (others := engine.stats.unready_others()):
+        ready = False
+        reasons.append(f"{others} of the processes on this port answer and are not ready.")
+    if ready:
+        return Reply(orjson.dumps({"ready": True, "live": True, "reasons": reasons}))
+    return Reply(orjson.dumps({"ready": False, "live": True, "error": " ".join(reasons), "reasons": reasons}), 503)
 
 
 class Probes(Dialect):
-    """`/livez`, `/readyz`, the same two under the names of the Open Inference Protocol, and `/metrics`."""
+    """`/livez`, `/readyz` and `/metrics`."""
 
     name = "probes"
-    codes: ClassVar = {WrongMethod: 405, ModelServerError: 500}
 
     def routes(self) -> list[BaseRoute]:
         """Returns the probes and the metrics page."""
@@ -27,26 +40,17 @@ class Probes(Dialect):
         methods = "GET, HEAD"
         return [
             Route("/livez", self.endpoint(self.live, methods, guarded=False)),
-            Route("/v2/health/live", self.endpoint(self.live, methods, guarded=False)),
             Route("/readyz", self.endpoint(self.ready, methods, guarded=False)),
-            Route("/v2/health/ready", self.endpoint(self.ready, methods, guarded=False)),
             Route("/metrics", self.endpoint(self.metrics, methods, guarded=False)),
         ]
 
-    def error_body(self, error: Exception, status: int) -> Reply:
-        """`{"error": message}`."""
-        return Reply(orjson.dumps({"error": str(error)}), status)
-
     async def live(self, _: Call) -> Reply:
         """200 as long as the process answers."""
-        return Reply(b'{"live":true}')
+        return Reply(ALIVE)
 
     async def ready(self, _: Call) -> Reply:
         """200 when the server is ready, else 503; in both cases with the reasons why models do not answer."""
-        reasons = self.engine.unready_reasons()
-        if self.engine.ready:
-            return Reply(orjson.dumps({"ready": True, "live": True, "reasons": reasons}))
-        return Reply(orjson.dumps({"ready": False, "live": True, "error": " ".join(reasons), "reasons": reasons}), 503)
+        return readiness(self.engine)
 
     async def metrics(self, _: Call) -> Reply:
         """The page for Prometheus."""

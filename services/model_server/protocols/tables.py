@@ -125,7 +125,7 @@ def check_names(found: Sequence[str], contract: Contract, what: str = "The table
         "unknown": [name for name in counts if name not in wanted],
         "twice": [name for name, count in counts.items() if count > 1],
     }
-    told = [f"{kind}: {listed(names, _SHOWN_BYTES // 3)}" for kind, names in mistakes.items() if names]
+    told = [f"{kind}: {listed(names, _SHOWN_BYTES // 4)}" for kind, names in mistakes.items() if names]
     if told:
         raise BadInput(f"{what} has other columns than this model: {'; '.join(told)}.")
 
@@ -285,8 +285,10 @@ def _as_float(column: Column, cell: int) -> float:
 
 def _unfit(column: Column, cell: Any, index: int, count: int) -> BadInput:
     wanted = "numbers" if column.type == "number" else "words"
-    shown = "" if isinstance(cell, list | dict) else f" {json.dumps(cell)[:_SHOWN_BYTES]}"
-    known = f" Words of the training data: {listed(column.words)}." if column.type == "category" else ""
+    shown = "" if isinstance(cell, list | dict) else f" {json.dumps(cell)[: _SHOWN_BYTES // 4]}"
+    known = ""
+    if column.type == "category":
+        known = f" Words of the training data: {listed(column.words, _SHOWN_BYTES // 4)}."
     return BadInput(
         f"Column '{column.name}' takes {wanted}, and null where one is missing; row {index + 1} of {count} has "
         f"{_type_of(cell)}{shown}.{known}"

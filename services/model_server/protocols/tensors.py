@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from services.model_server.errors import BadInput, BadRequest
-from services.model_server.package import Contract, TensorSpec
+from services.model_server.package import Contract
+from services.model_server.protocols.bulk import Numbers, Place, load_bulk
 
 Array = NDArray[Any]
 
@@ -29,12 +32,25 @@ JSON_TYPES = {
 NOT_FINITE = (b"x-warning", b"the outputs hold NaN or Infinity, written as null")
 
 
-def load_json(body: bytes, lenient: bool = False) -> Any:
+class Typed(Protocol):
+    """What of a tensor must be known in order to read its numbers."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def dtype(self) -> str:
+        """The NumPy name of its numbers."""
+
+
+def load_json(body: bytes, lenient: bool = False, tokens: bool = False) -> Any:
     """Parses a JSON body.
 
     Args:
         body: The bytes, UTF-8.
         lenient: Also takes the tokens NaN, Infinity and -Infinity, and bytes after the document, as TF Serving does.
+        tokens: Also takes these tokens.
 
     Raises:
         BadRequest: it is not JSON. The message does not quote the body.
@@ -44,10 +60,10 @@ def load_json(body: bytes, lenient: bool = False) -> Any:
     except orjson.JSONDecodeError as error:
         if not body.strip():
             raise BadRequest("JSON Parse error: The document is empty") from None
-        if lenient:
+        if lenient or tokens:
             try:
                 text = body.decode()
-                value = _DECODER.raw_decode(text.lstrip())[0]
+                value = _DECODER.raw_decode(text.lstrip())[0] if lenient else _DECODER.decode(text)
                 if "\\u" in text:  # half a character, as in "\ud800", is no text that could be answered
                     json.dumps(value, ensure_ascii=False).encode()
                 return value
@@ -56,18 +72,42 @@ def load_json(body: bytes, lenient: bool = False) -> Any:
         raise BadRequest(f"JSON Parse error: {error.msg} at byte {error.pos}") from None
 
 
-def to_array(value: Any, spec: TensorSpec, nulls: bool = False) -> Array:
+def load_samples(
+    body: bytes, contract: Contract, places: Sequence[Place], lenient: bool = False, tokens: bool = False
+) -> Any:
+    """Parses a JSON body with samples, as `load_json` does, but for a long list of numbers at one of some places.
+
+    Such a list is a `Numbers`, which `refuse_booleans` and `to_array` take. Not for tables: their cells are looked at
+    one by one.
+    """
+    kind = "" if contract.columns else np.dtype(contract.input.array_dtype).kind
+    if kind and kind in "iuf":
+        document = load_bulk(body, places, whole=kind != "f")
+        if document is not None:
+            return document
+    return load_json(body, lenient, tokens)
+
+
+def to_array(value: Any, spec: Typed, nulls: bool = False) -> Array:
     """Turns nested JSON lists of numbers into an array of the contract's dtype.
 
     Args:
-        value: A number or nested lists.
+        value: A number or nested lists, or `Numbers`.
         spec: Says the dtype. Integer dtypes take integer literals only.
-        nulls: Whether null counts as NaN, as in a data frame.
+        nulls: Whether null counts as NaN, as in a data frame; no whole number is missing, though.
 
     Raises:
         BadInput: text, booleans, null or objects among the numbers, lists of unequal length, or numbers out of range.
     """
     dtype = np.dtype(spec.dtype)
+    packed = _packed(value) if dtype.kind == "f" else None
+    if packed is not None:
+        with np.errstate(over="ignore"):
+            return packed.astype(dtype)
+    if isinstance(value, Numbers):
+        if (value.array.dtype.kind == "i") != (dtype.kind in "iu"):
+            return to_array(value.listed(), spec, nulls)
+        value = value.array
     try:
         raw = np.array(value)
     except (ValueError, OverflowError, RecursionError):
@@ -76,7 +116,7 @@ def to_array(value: Any, spec: TensorSpec, nulls: bool = False) -> Array:
         return raw.astype(dtype)
     wanted = "iu" if dtype.kind in "iu" else "iuf"
     if raw.dtype.kind not in wanted or raw.dtype.kind == "b":
-        raw = _repaired(value, raw, spec, nulls)
+        raw = _repaired(value, raw, spec, nulls and dtype.kind == "f")
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if raw.size and (raw.min() < limits.min or raw.max() > limits.max):
@@ -86,15 +126,41 @@ def to_array(value: Any, spec: TensorSpec, nulls: bool = False) -> Array:
         return raw.astype(dtype)
 
 
-def refuse_booleans(body: bytes, value: Any, spec: TensorSpec) -> None:
+def _packed(value: Any) -> Array | None:
+    """Turns lists of numbers into float64, level by level; None if something in them is not that simple.
+
+    NumPy looks at every number twice, for its type and for its value, and once more at every list; this is half of it.
+    """
+    if isinstance(value, Numbers):
+        return value.array if value.array.dtype.kind == "f" else None
+    if type(value) is not list or not value:
+        return None
+    shape = [len(value)]
+    level: list[Any] = value
+    while type(level[0]) is list:
+        if set(map(type, level)) != {list} or len(widths := set(map(len, level))) != 1:
+            return None
+        shape.append(widths.pop())
+        level = list(chain.from_iterable(level))
+        if not level:
+            return None
+    if type(level[0]) is bool:
+        return None
+    try:
+        return np.frombuffer(struct.pack(f"{len(level)}d", *level)).reshape(shape)
+    except (struct.error, OverflowError):
+        return None
+
+
+def refuse_booleans(body: bytes, value: Any, spec: Typed) -> None:
     """Refuses true and false among numbers, which NumPy would count as 1 and 0.
 
-    `body` is searched first; only a body with such a word is walked.
+    `body` is searched first; only a body with such a word is walked, and `Numbers` are nothing else anyway.
 
     Raises:
         BadInput: there is a boolean.
     """
-    if may_hold_booleans(body):
+    if not isinstance(value, Numbers) and may_hold_booleans(body):
         for leaf in _leaves(value):
             if isinstance(leaf, bool):
                 raise BadInput(_wrong_type(leaf, spec))
@@ -109,7 +175,7 @@ def may_hold_booleans(body: bytes) -> bool:
     return (b"r" in body and b"true" in body) or (b"l" in body and b"false" in body)
 
 
-def _repaired(value: Any, raw: Array, spec: TensorSpec, nulls: bool) -> Array:
+def _repaired(value: Any, raw: Array, spec: Typed, nulls: bool) -> Array:
     for leaf in _leaves(value):
         if nulls and leaf is None:
             continue
@@ -125,10 +191,10 @@ def _repaired(value: Any, raw: Array, spec: TensorSpec, nulls: bool) -> Array:
         raise BadInput(f"Input '{spec.name}' is ragged or has numbers that are too large.") from None
 
 
-def _wrong_type(leaf: Any, spec: TensorSpec) -> str:
+def _wrong_type(leaf: Any, spec: Typed) -> str:
     expected = "float" if np.dtype(spec.dtype).kind == "f" else spec.dtype
     kind = JSON_TYPES.get(type(leaf), type(leaf).__name__)
-    shown = json.dumps(leaf)[:256]
+    shown = json.dumps(leaf)[:128]
     return f"JSON Value: {shown} Type: {kind} is not of expected type: {expected}"
 
 

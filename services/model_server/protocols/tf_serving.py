@@ -33,13 +33,15 @@ from services.model_server.errors import (
 )
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Dialect, Reply
-from services.model_server.protocols.tables import read_table
+from services.model_server.protocols.bulk import Numbers, Place
+from services.model_server.protocols.tables import listed, read_table
 from services.model_server.protocols.tensors import (
     Array,
     as_batch,
     dump_array,
     has_nulls,
     load_json,
+    load_samples,
     refuse_booleans,
     to_array,
 )
@@ -50,6 +52,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _SIGNATURE = "serving_default"
+_PLACES: tuple[Place, ...] = (("instances",), ("inputs",))
 _DTYPES = {
     "float32": "DT_FLOAT",
     "float64": "DT_DOUBLE",
@@ -82,12 +85,13 @@ def _parse_address(method: str, path: str) -> _Address:
     match = _ADDRESS.fullmatch(path)
     verb = (match["verb"] or ("metadata" if match["metadata"] else "status")).lower() if match else ""
     if match is None or method != ("GET" if verb in ("status", "metadata") else "POST"):
-        raise BadRequest(f"Malformed request: {method} {unquote(path)[:256]}")
+        raise BadRequest(f"Malformed request: {method} {listed([unquote(path)], 192)}")
     version = match["version"]
     if version is not None:
-        if not version.isascii() or not version.isdigit() or int(version) >= 2**63:
+        digits = version.lstrip("0") or "0"
+        if not version.isascii() or not version.isdigit() or len(digits) > 19 or int(digits) >= 2**63:
             raise BadRequest(f"Failed to convert version: {unquote(version)[:64]} to numeric.")
-        version = str(int(version))
+        version = digits
     label = match["label"]
     return _Address(unquote(match["name"]), version, None if label is None else unquote(label), verb)
 
@@ -112,10 +116,6 @@ class TfServing(Dialect):
         """Takes everything under /v1: the dialect has its own grammar and its own answer to what does not fit."""
         return [Mount("/v1", app=self.endpoint(self.handle))]
 
-    def error_body(self, error: Exception, status: int) -> Reply:
-        """`{"error": message}`."""
-        return Reply(orjson.dumps({"error": str(error)}), status)
-
     async def handle(self, call: Call) -> Reply:
         """Answers any address under /v1."""
         raw = call.scope.get("raw_path")
@@ -135,13 +135,13 @@ class TfServing(Dialect):
         try:
             return self.engine.find(address.name, address.version, address.label)
         except UnknownModel as error:
-            wanted = f"Specific({address.name}, {address.version})" if address.version else f"Latest({address.name})"
+            name = listed([address.name])
+            wanted = f"Specific({name}, {address.version})" if address.version else f"Latest({name})"
             raise type(error)(f"Servable not found for request: {wanted}") from None
 
     async def _predict(self, call: Call, model: ServedModel, body: bytes) -> Reply:
-        request = _request(body)
-        value, key = _value(request)
         contract = model.contract
+        value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True)))
         if contract.columns:
             if b'"b64"' in body:
                 value = _decoded(value)
@@ -161,7 +161,7 @@ class TfServing(Dialect):
                 f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
                 f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
             )
-        rows = _examples(_request(body), contract, body)
+        rows = _examples(_checked(load_json(body, lenient=True)), contract, body)
         answer = await self.predict(call, model, rows)
         scores = answer.outputs
         if verb == "regress":
@@ -176,7 +176,7 @@ class TfServing(Dialect):
     def _status(self, address: _Address) -> Reply:
         slots = self.engine.slots_of(address.name)
         if not slots:
-            raise UnknownModel(f"Could not find any versions of model {address.name}")
+            raise UnknownModel(f"Could not find any versions of model {listed([address.name])}")
         versions = [
             entry
             for slot in slots
@@ -187,7 +187,7 @@ class TfServing(Dialect):
         if not versions and address.version is not None:
             raise UnknownModel(f"Could not find version {address.version} of model {address.name}")
         if not versions and address.label is not None:
-            raise BadRequest(f"Unrecognized servable version label: {address.label}")
+            raise BadRequest(f"Unrecognized servable version label: {listed([address.label])}")
         versions = list({(entry["version"], entry["state"]): entry for entry in versions}.values())
         versions.sort(key=lambda entry: -int(entry["version"]))
         ready = any(entry["state"] == "AVAILABLE" for entry in versions) and not self.engine.draining
@@ -195,15 +195,14 @@ class TfServing(Dialect):
         return Reply(orjson.dumps(body), 200 if ready else 503)
 
 
-def _request(body: bytes) -> dict[str, Any]:
-    request = load_json(body, lenient=True)
+def _checked(request: Any) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise BadRequest("Request body must be a JSON object")
     signature = request.get("signature_name", _SIGNATURE)
     if not isinstance(signature, str):
         raise BadRequest("'signature_name' must be a string value.")
     if signature not in (_SIGNATURE, ""):
-        raise BadRequest(f'Serving signature name: "{signature[:256]}" not found in signature def')
+        raise BadRequest(f'Serving signature name: "{listed([signature], 96)}" not found in signature def')
     return request
 
 
@@ -215,7 +214,7 @@ def _value(request: dict[str, Any]) -> tuple[Any, bytes]:
     if "inputs" in request:
         return request["inputs"], b"outputs"
     instances = request["instances"]
-    if not isinstance(instances, list | dict) or not instances:
+    if not isinstance(instances, list | dict | Numbers) or not instances:
         raise BadRequest("'instances' must be a list of one or more samples")
     return instances, b"predictions"
 
@@ -226,6 +225,8 @@ def _tensors(value: Any, spec: TensorSpec, key: bytes) -> Any:
         return _named(value, spec) if isinstance(value, dict) else value
     if isinstance(value, dict):
         raise BadRequest("'instances' must be a list of one or more samples")
+    if isinstance(value, Numbers):
+        return value
     if isinstance(value[0], dict):
         if not all(isinstance(item, dict) for item in value):
             raise BadRequest("'instances' must be all tensors or all objects")
@@ -264,13 +265,13 @@ def _decoded(value: Any, levels: int = 4) -> Any:
         try:
             return base64.b64decode(value["b64"], validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise BadInput(f"'b64' must be UTF-8 text in base64, got {json.dumps(value['b64'])[:256]}.") from None
+            raise BadInput(f"'b64' must be UTF-8 text in base64, got {json.dumps(value['b64'])[:96]}.") from None
     return {name: _decoded(item, levels - 1) for name, item in value.items()}
 
 
 def _named(value: dict[str, Any], spec: TensorSpec) -> Any:
     if value.keys() != {spec.name}:
-        got = ", ".join(sorted(value))[:256] or "none"
+        got = listed(sorted(value), 96)
         raise BadInput(f"Missing named input: this model takes '{spec.name}' and nothing else, got: {got}.")
     return value[spec.name]
 

@@ -4,17 +4,21 @@
     versions/<name>/<version>.json           which blob a registered version is
     aliases/<name>/<alias>.json              which version an alias named, and when the registry last said so
     incoming/                                downloads under way; swept at start
+    locks/                                   who downloads a version of which model now
 
 Several servers may share one cache: every change is a rename.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from services.model_server.package import MANIFEST, named_files, verify
 from services.model_server.settings import ANY_MODEL, Ref
 
 _OLD_DOWNLOAD_S = 24 * 3600.0
+# How often a package is moved to its place while other servers bring, lose and remove the same one.
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,22 @@ class ModelCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @contextlib.contextmanager
+    def locked(self, target: Target) -> Iterator[None]:
+        """Keeps other processes from the versions of a model until the block ends, or this process does."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _safe(target.name)).open("ab") as file:
+            with contextlib.suppress(OSError):  # a network disk without locks: what is there twice is the same twice
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def incoming(self) -> Path:
         """Makes an empty folder to download into, on the same disk as the blobs."""
         folder = self.root / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            if time.time() - left.stat().st_mtime > _OLD_DOWNLOAD_S:
+        for left, changed in _by_age(folder):
+            if time.time() - changed > _OLD_DOWNLOAD_S:
                 shutil.rmtree(left, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=folder))
 
@@ -73,18 +89,14 @@ class ModelCache:
         try:
             digest = verify(download)
             blob = self._blob(digest)
-            if not blob.exists():
+            stored = Stored(**asdict(target), digest=digest, folder=blob)
+            if not self._is_whole(stored):  # not here yet, or damaged since another version brought it
                 clean = self.incoming()
                 for name in (*named_files(download), MANIFEST):
                     (clean / name).parent.mkdir(parents=True, exist_ok=True)
                     (download / name).replace(clean / name)
                 clean.chmod(0o755)  # mkdtemp makes it private; another user's server may share the cache
-                blob.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    clean.replace(blob)
-                except OSError:  # another server was faster; what it wrote has the same digest
-                    shutil.rmtree(clean, ignore_errors=True)
-            stored = Stored(**asdict(target), digest=digest, folder=blob)
+                self._put(clean, stored)
             self._write(self._version_file(target.name, target.version), _facts(stored))
             return stored
         finally:
@@ -131,7 +143,7 @@ class ModelCache:
 
     def prune(self, in_use: set[str], keep: int = 8) -> None:
         """Removes old blobs: all that are not `in_use`, not behind an alias and not among the newest `keep`."""
-        blobs = sorted((self.root / "blobs").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        blobs = [path for path, _ in reversed(_by_age(self.root / "blobs"))]
         needed = set(in_use)
         for path in self.root.glob("aliases/*/*.json"):
             facts = _read(path) or {}
@@ -140,16 +152,43 @@ class ModelCache:
                 needed.add(stored.digest)
         for blob in blobs[keep:]:
             if blob.name not in needed:
-                shutil.rmtree(blob, ignore_errors=True)
+                self._discard(blob)
+
+    def _put(self, clean: Path, stored: Stored) -> None:
+        """Moves a verified folder to its place; where another server was first, its equal content stays."""
+        stored.folder.parent.mkdir(parents=True, exist_ok=True)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                clean.replace(stored.folder)
+                return
+            except OSError:
+                if self._is_whole(stored):
+                    shutil.rmtree(clean, ignore_errors=True)
+                    return
+                if not tries_left:
+                    raise
 
     def _is_whole(self, stored: Stored) -> bool:
+        if not stored.folder.exists():
+            return False
         try:
             if verify(stored.folder) == stored.digest:
                 return True
         except (PackageRejected, OSError):
             pass
-        shutil.rmtree(stored.folder, ignore_errors=True)
+        self._discard(stored.folder)
         return False
+
+    def _discard(self, blob: Path) -> None:
+        """Removes a blob at once for all servers: none may read half of it."""
+        try:
+            aside = self.incoming()
+        except OSError:  # a disk so full that it takes no folder
+            shutil.rmtree(blob, ignore_errors=True)
+            return
+        with contextlib.suppress(OSError):  # another server was faster
+            blob.replace(aside / blob.name)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _read_version(self, name: str, version: str) -> Stored | None:
         facts = _read(self._version_file(name, version))
@@ -170,15 +209,28 @@ class ModelCache:
     def _write(self, path: Path, facts: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            json.dump(facts, file)
-        Path(temporary).replace(path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(facts, file)
+            Path(temporary).replace(path)
+        except OSError:  # a full disk; nothing half written may stay to fill it further
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _facts(stored: Stored) -> dict[str, Any]:
     facts = asdict(stored)
     del facts["folder"]  # the cache may be moved or mounted elsewhere
     return facts
+
+
+def _by_age(folder: Path) -> list[tuple[Path, float]]:
+    """Returns what is in a folder with the Unix time of its last change, oldest first. Others may remove it."""
+    found = []
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat().st_mtime))
+    return sorted(found, key=lambda entry: entry[1])
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
+from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed, RequestError
+from services.model_server.queueing.admission import Admission
+from services.model_server.queueing.crowd import Crowd
 
 Array = NDArray[Any]
 Run = Callable[[Array], Array]
@@ -25,7 +28,7 @@ Run = Callable[[Array], Array]
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
 # A call this short costs less than a place in the queue, so an idle model answers it on the spot.
-DIRECT_S = 25e-6
+DIRECT_S = 60e-6
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +39,7 @@ class _Job:
     count: int
     deadline: float
     future: asyncio.Future[Array]
+    since: float
     taken: int = 0
     answered: int = 0
     output: Array | None = None
@@ -63,6 +67,9 @@ class Batcher:
         estimate_s: Callable[[int], float] = lambda _: 0.0,
         on_batch: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
+        inline: bool = True,
+        crowd: Crowd | None = None,
+        alone: Callable[[], bool] = lambda: True,
     ) -> None:
         """Makes an empty queue.
 
@@ -73,6 +80,10 @@ class Batcher:
             estimate_s: Seconds of a call by its rows; decides between the event loop and a thread.
             on_batch: Told the rows of every call.
             clock: The clock of the deadlines, in seconds.
+            inline: Whether a short call may run on the event loop; not if it can wait for another process.
+            crowd: Says when too many wait; nobody ever does if it is not given.
+            alone: Whether a request that finds the model idle is computed by itself, if that costs less than a place
+                in the queue; not if others are about to come that can share the call with it.
         """
         self._run = run
         self._max_batch = max_batch
@@ -80,8 +91,17 @@ class Batcher:
         self._estimate_s = estimate_s
         self._on_batch = on_batch
         self._clock = clock
+        self._inline = inline
+        self._admission = Admission(estimate_s, max_batch, crowd)
+        self._alone = alone
+        self._direct_rows = bisect_right(range(1, max_batch + 1), DIRECT_S, key=estimate_s) if inline else 0
+        # More rows than these cost so much themselves that to share a call saves less than to put them together costs.
+        self._sharing_rows = bisect_right(range(1, max_batch + 1), 2 * estimate_s(1), key=estimate_s)
+        self._when_idle: Callable[[], None] | None = None
         self._queue: deque[_Job] = deque()
         self._waiting_rows = 0
+        self.waited_s = 0.0
+        """Seconds that requests have waited until their first row was taken, all together."""
         self._busy = False
         self._scheduled = False
         self._closed = False
@@ -112,10 +132,14 @@ class Batcher:
             raise Overloaded(
                 f"The queue is full: {self._waiting_rows} rows wait, {self._queue_rows} may. Try again later."
             )
-        if not self._queue and not self._busy and count <= self._max_batch and self._estimate_s(count) <= DIRECT_S:
+        idle = count <= self._direct_rows and not self._busy and not self._queue
+        if idle and (count > self._sharing_rows or self._alone()):
             return self._at_once(rows, count)
+        now = self._clock()
+        if self._busy or self._waiting_rows > self._direct_rows or self._admission.tight:
+            self._admission.check(count, deadline, now, self._waiting_rows)
         loop = asyncio.get_running_loop()
-        job = _Job(rows, count, deadline, loop.create_future())
+        job = _Job(rows, count, deadline, loop.create_future(), now)
         self._queue.append(job)
         self._waiting_rows += count
         if self._busy:
@@ -136,9 +160,9 @@ class Batcher:
         except Exception as error:
             raise _failure(error) from None
 
-    def close(self) -> None:
-        """Lets the queue run empty and then ends the thread, if there is one."""
-        self._closed = True
+    def close(self, then: Callable[[], None] | None = None) -> None:
+        """Lets the queue run empty, then ends the thread, if there is one, and calls `then`, if it is given."""
+        self._closed, self._when_idle = True, then
         self._end_thread_when_idle()
 
     def _arm(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
@@ -154,13 +178,14 @@ class Batcher:
         self._scheduled = False
         if self._busy:
             return
+        self._admission.turn(len(self._queue))
         pieces, rows = self._take()
         if pieces:
             self._on_batch(rows)
-            if self._estimate_s(rows) <= INLINE_S:
+            if self._inline and self._estimate_s(rows) <= INLINE_S:
                 self._answer(pieces, self._compute(pieces))
             else:
-                self._hand_over(pieces)
+                self._hand_over(pieces, rows)
         if self._queue and not self._busy:
             # One batch per turn: between two batches the loop reads sockets and answers health checks.
             self._scheduled = True
@@ -168,16 +193,18 @@ class Batcher:
         else:
             self._end_thread_when_idle()
 
-    def _hand_over(self, pieces: list[_Piece]) -> None:
+    def _hand_over(self, pieces: list[_Piece], rows: int) -> None:
         loop = asyncio.get_running_loop()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._busy = True
+        self._busy, begun = True, self._clock()
+        self._admission.begins(rows, begun)
         for job in (*(piece.job for piece in pieces), *self._queue):
             self._arm(job, loop)
 
         def done(future: asyncio.Future[list[Array | BaseException]]) -> None:
             self._busy = False
+            self._admission.ended(rows, self._clock() - begun)
             self._answer(pieces, future.result())
             self._drain()
 
@@ -198,6 +225,8 @@ class Batcher:
                 continue
             if pieces and job.rows.shape[1:] != pieces[0].job.rows.shape[1:]:
                 break
+            if job.taken == 0:
+                self.waited_s += now - job.since
             stop = min(job.count, job.taken + self._max_batch - rows)
             pieces.append(_Piece(job, job.taken, stop))
             rows += stop - job.taken
@@ -240,10 +269,15 @@ class Batcher:
                     job.future.set_result(job.output)
 
     def _end_thread_when_idle(self) -> None:
-        if self._closed and self._thread is not None and not self._busy and not self._queue:
+        if not self._closed or self._busy or self._queue:
+            return
+        if self._thread is not None:
             self._thread.shutdown(wait=False)
             self._thread = None
+        if self._when_idle is not None:
+            self._when_idle()
+            self._when_idle = None
 
 
-def _failure(error: BaseException) -> PredictionFailed:
-    return PredictionFailed(f"The model failed: {str(error)[:300]}")
+def _failure(error: BaseException) -> RequestError:
+    return error if isinstance(error, RequestError) else PredictionFailed(f"The model failed: {str(error)[:300]}")

@@ -1,0 +1,383 @@
+"""One connection of a client: parses HTTP/1.1, one request after the other, within the limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, cast
+
+import httptools
+
+from services.model_server.connections.exchange import HIGH_WATER, Exchange, run
+from services.model_server.connections.held import Held
+from services.model_server.connections.phases import Phase, is_over
+from services.model_server.connections.refusals import refusal
+from services.model_server.connections.scopes import request_scope, scope_of
+from services.model_server.connections.shared import Shared
+
+# Who connected in the last moment before the port closed may still send a request for so long.
+_LAST_WAIT_S = 1.0
+
+
+class _TooLong(Exception):
+    """The headers are longer than they may be."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted socket."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.write_paused = False
+        self.asked = 0  # see `gate.Caller`
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._phase = Phase.FRESH
+        self._since = 0.0  # when the phase began
+        self._begun = 0.0  # when the request that is being received began
+        self._in_head = False
+        self._leaves = False  # who was turned away, and wants the connection to end
+        self._held: Held | None = None  # the request that waits before the gate
+        self._exchange: Exchange | None = None  # the request that is being received
+        self._current: Exchange | None = None  # the request that is being answered
+        self._waiting: deque[Exchange] = deque()  # requests that came behind it already
+        self._method = self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._unread = 0  # bytes since the parser last gave something out
+        self._reading_paused = False
+        self._write_due: float | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._scope: dict[str, Any] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop when the socket is open, and its TLS handshake done."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._since = self.shared.clock()
+        self._scope = scope_of(transport)
+        if self.shared.full:
+            self.shared.on_refused(503)
+            if self.shared.flooded:
+                self._transport.abort()
+            else:
+                self._end_with(503)
+            return
+        self.shared.open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop when the socket is closed; nobody waits for answers any more."""
+        self.shared.open.discard(self)
+        self._parser = self._held = None
+        for exchange in (self._current, *self._waiting):
+            if exchange is not None and not exchange.answered:
+                exchange.gone = exchange.scope["gone"] = True
+                exchange.wake()
+                if exchange.task is not None:
+                    # One that has not begun yet never gets to its end.
+                    exchange.task.add_done_callback(self.shared.tasks.discard)
+                    exchange.task.cancel("the client hung up")
+        self._waiting.clear()
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop with what came."""
+        if self._phase is Phase.LINGER or self._parser is None:
+            return
+        if self._phase in (Phase.FRESH, Phase.IDLE):
+            self._phase, self._since = Phase.HEAD, self.shared.clock()
+        self._unread += len(data)
+        try:
+            while data:
+                data = self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse(431 if isinstance(error.__context__, _TooLong) else 400)
+            return
+        if self._unread > self.shared.limits.header_bytes and self._phase in (Phase.HEAD, Phase.BODY):
+            self._refuse(431)  # a header, a trailer or a chunk's extension without an end
+        elif self._exchange is not None and self._exchange.buffered > HIGH_WATER:
+            self._pause_reading()
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parses; returns what has to be parsed anew.
+
+        A request that offers another protocol is read as if it had not: Java's client offers HTTP/2 every time. The
+        parser ends at such a head and takes the body for the other protocol, so it gets the head without the offer.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._method == b"CONNECT":
+                raise httptools.HttpParserError from None
+            dropped = (b"upgrade", b"connection", b"http2-settings")
+            headers = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] not in dropped]
+            self._parser = httptools.HttpRequestParser(self)
+            head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self._method, self._url, b"".join(headers))
+            return head + data[upgrade.args[0] :]
+        return b""
+
+    def eof_received(self) -> bool:
+        """Called by the event loop when the client has sent its last byte.
+
+        It may have closed one half only and wait for its answer, but nobody does that, and a client that ran out of
+        patience looks the same: as for nginx, it is gone, and the work for it is given up.
+        """
+        return False
+
+    def pause_writing(self) -> None:
+        """Called by the event loop when the client does not take its answer."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Called by the event loop when it does."""
+        self.write_paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._next()
+
+    async def writable(self) -> None:
+        """Waits until the client has taken its answers so far, or is gone."""
+        self._writable = self.shared.loop.create_future()
+        await self._writable
+
+    def write(self, data: bytes) -> None:
+        """Hands bytes to the socket."""
+        self._transport.write(data)
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Takes more from the socket."""
+        if self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser at the start of a request."""
+        if self._held is not None:  # somebody who does not wait for answers: the one before it has had its chance
+            self.turn_away()
+        self._url, self._headers = b"", []
+        self._begun, self._in_head = self.shared.clock(), True
+
+    def on_url(self, url: bytes) -> None:
+        """Called by the parser with a piece of the address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser for every header, and for every trailer, which nobody reads."""
+        if self._exchange is None:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser when a request may be looked at."""
+        headers, most = self._headers, self.shared.limits.header_bytes
+        # No more than this has come since the request began, so there is nothing to add up nearly always.
+        if self._unread > most and len(self._url) + sum(len(name) + len(value) for name, value in headers) > most:
+            raise _TooLong
+        parser = self._parser
+        self._method = parser.get_method()
+        if parser.should_upgrade():
+            return  # and comes again, from `_feed`
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise httptools.HttpParserError  # 0.9 has no headers, and what the parser takes for 2.0 is none
+        gate, keep_alive = self.shared.gate, version == "1.1" and parser.should_keep_alive()
+        idle = self._current is None and not self.write_paused
+        self._unread = 0
+        self._in_head = False
+        if gate is not None and idle and not gate.admits(self._method, headers, self):
+            self._held = Held(version, keep_alive)
+            return
+        self._exchange = exchange = self._exchange_of(version, keep_alive)
+        for name, value in headers:
+            if name == b"expect" and value.lower() == b"100-continue":
+                exchange.expects_100 = True
+        if self._current is None and not self.write_paused:
+            self._start(exchange)
+        else:
+            if self._current is None:
+                self._phase = Phase.WORK
+            self._waiting.append(exchange)
+            self._pause_reading()
+
+    def _exchange_of(self, version: str, keep_alive: bool) -> Exchange:
+        scope = request_scope(self._scope, self._method, self._url, self._headers, version, self._begun)
+        exchange = Exchange(self, scope, self._begun)
+        exchange.keep_alive = keep_alive
+        return exchange
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser with a piece of the body."""
+        self._unread = 0
+        if self._exchange is not None:
+            self._exchange.add(body)
+        elif self._held is not None:
+            self._held.body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser at the end of a request."""
+        exchange, self._exchange = self._exchange, None
+        self._unread = 0
+        if self._held is not None:
+            self._held.complete = True
+            return
+        if exchange is None:
+            self._after_turned_away()
+            return
+        exchange.complete = True
+        exchange.wake()
+        if self._phase is Phase.BODY and exchange is self._current:
+            self._phase = Phase.WORK
+
+    def _start(self, exchange: Exchange) -> None:
+        shared = self.shared
+        self._current = exchange
+        self._phase, self._since = (Phase.WORK if exchange.complete else Phase.BODY), shared.clock()
+        task = shared.loop.create_task(run(exchange, shared.app, self._failed))
+        exchange.task = task
+        shared.tasks.add(task)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._current is not None
+
+    def let_in(self) -> None:
+        """Called by the gate: the request that waits before it goes on."""
+        held, self._held = self._held, None
+        if held is None:  # its client has gone
+            return
+        try:
+            exchange = self._exchange_of(held.version, held.keep_alive)
+        except (httptools.HttpParserError, UnicodeDecodeError):  # an address that is none
+            self._refuse(400)
+            return
+        for chunk in held.body:
+            exchange.add(chunk)
+        exchange.complete = held.complete
+        if not held.complete:
+            self._exchange = exchange
+        self._start(exchange)
+
+    def turn_away(self) -> None:
+        """Called by the gate: the request that waits before it is refused.
+
+        The client may ask again on this connection when the rest of its body has come.
+        """
+        held, self._held = self._held, None
+        gate = self.shared.gate
+        if held is None or gate is None:
+            return
+        self._leaves = not held.keep_alive or self.shared.draining
+        status, answer = gate.answer(self._url, not self._leaves)
+        self.shared.on_refused(status)
+        self._transport.write(answer)
+        if held.complete:
+            self._after_turned_away()
+
+    def _after_turned_away(self) -> None:
+        """All of its body has come."""
+        if self._phase is Phase.HEAD:
+            self._phase, self._since = Phase.IDLE, self.shared.clock()
+            if self._leaves:
+                self._end(rest=False)
+
+    def answered(self, exchange: Exchange) -> None:
+        """Called by an exchange when its answer is on its way."""
+        self._current = None
+        now = self.shared.clock()
+        waiting = self._transport.get_write_buffer_size()
+        if waiting:
+            rate = max(self.shared.limits.body_rate, 1)
+            self._write_due = now + self.shared.limits.write_s + waiting / rate
+        if not exchange.keep_alive:
+            self._end(rest=not exchange.complete or self._parser is None)
+            return
+        self._phase, self._since = (Phase.HEAD if self._in_head else Phase.IDLE), now
+        if self._waiting:
+            self._next()
+        if self._reading_paused and not self._waiting:
+            self.resume_reading()
+
+    def _next(self) -> None:
+        if self._waiting and self._current is None and not self.write_paused and self._phase is not Phase.LINGER:
+            self._start(self._waiting.popleft())
+
+    def _failed(self, exchange: Exchange, error: BaseException) -> None:
+        """Ends a request that the application could not answer; its own errors never come so far."""
+        if exchange.gone or exchange.answered:
+            return
+        exchange.answered = True
+        self.shared.on_error(error)
+        self.shared.on_refused(500)
+        self._end_with(500)
+
+    def _refuse(self, status: int) -> None:
+        """Answers what is no request, once the requests before it are answered or given up."""
+        if self._held is not None:
+            self.turn_away()
+        self.shared.on_refused(status)
+        current = self._current
+        if current is not None and not current.answered:
+            if not current.complete:
+                current.gone = True
+                current.wake()
+            else:  # a good request is being answered; what follows it is not one
+                current.keep_alive = False
+                self._parser, self._exchange = None, None
+                self._waiting.clear()
+                return
+        self._end_with(status)
+
+    def _end_with(self, status: int) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(refusal(status))
+        self._end(rest=True)
+
+    def _end(self, rest: bool) -> None:
+        """Closes after what is written; with a `rest` of a request to come, only after the client has read."""
+        self._waiting.clear()
+        self._phase = Phase.LINGER
+        if not rest or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._since = self.shared.clock()
+        self.shared.open.add(self)  # so that its time is watched, also when it was one too many
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.resume_reading()
+
+    def check(self, now: float) -> None:
+        """Closes the connection if it is too slow. Called some times a second."""
+        limits = self.shared.limits
+        if self._write_due is not None:
+            if self._transport.get_write_buffer_size() == 0:
+                self._write_due = None
+            elif now >= self._write_due:
+                self._transport.abort()
+                return
+        elif self.write_paused:  # an answer that waits for the client before it is complete
+            self._write_due = now + limits.write_s
+        if self.shared.draining and (self._phase is not Phase.FRESH or now - self._since >= _LAST_WAIT_S):
+            self._close_if_idle()
+        if not is_over(self._phase, now - self._since, self._exchange.received if self._exchange else 0, limits):
+            return
+        match self._phase:
+            case Phase.FRESH | Phase.IDLE:
+                self._transport.close()
+            case Phase.HEAD:
+                self._refuse(408)
+            case Phase.BODY if self._exchange is not None and not self._reading_paused:
+                self._refuse(408)
+            case Phase.LINGER if self._write_due is None:
+                self._transport.abort()
+
+    def drain(self) -> None:
+        """Closes an idle connection; another one closes after its answer, and a new one may still send a request."""
+        if self._phase is not Phase.FRESH:
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._phase in (Phase.FRESH, Phase.IDLE) and not self._waiting:
+            self._transport.close()

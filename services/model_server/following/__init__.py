@@ -1,0 +1,1 @@
+"""From an alias in the registry to a verified model on this disk that could answer."""

@@ -1,0 +1,1 @@
+"""What the server has of its machine: cores, memory, sockets, processes."""

@@ -1,0 +1,61 @@
+"""An answer in the words of the task: labels and probabilities, or a value; and what of the request was strange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from services.model_server.engine import Answer, ServedModel
+from services.model_server.package import Contract
+from services.model_server.protocols.ranking import ranked
+from services.model_server.protocols.tables import listed, unknown_words
+from services.model_server.protocols.tensors import Array
+
+_MOST_WARNINGS = 16
+
+
+def identity(model: ServedModel) -> dict[str, Any]:
+    """Says which model answers."""
+    return {
+        "name": model.name,
+        "version": model.version,
+        "alias": model.ref.alias,
+        "digest": f"sha256:{model.digest}",
+        "run_id": model.run_id,
+    }
+
+
+def describe(outputs: Array, contract: Contract, top_k: int) -> list[dict[str, Any]]:
+    """Says outputs (n, outputs) in the words of the task, row by row.
+
+    Classes: the best label, its probability, the top k, and all probabilities in the order of the labels. Regression:
+    the value.
+    """
+    labels = contract.labels
+    if contract.task == "regression":
+        return [{"value": value, "target": contract.target} for value in outputs[:, 0]]
+    outputs, order = ranked(outputs, contract, top_k)
+    described = []
+    for row, best in zip(outputs, order.tolist(), strict=True):
+        top = [{"label": labels[index], "probability": row[index]} for index in best]
+        described.append({**top[0], "top": top, "probabilities": np.ascontiguousarray(row)})
+    return described
+
+
+def warnings(answer: Answer, rows: Array, contract: Contract) -> list[str]:
+    """Says what in a request training never saw; it was answered all the same."""
+    if contract.input.range is not None:
+        low, high = contract.input.range
+        strange = f"{answer.strange_rows} of {len(rows)} samples have values outside {low} to {high}"
+        return [f"{strange}, the range of the training data; were they scaled? Send raw values."]
+    told = []
+    if rows.dtype == object:
+        for column, words in unknown_words(rows, contract):
+            told.append(
+                f"Column '{column.name}' has words that the model does not know: {listed(words)}. "
+                f"It knows: {listed(column.words)}."
+            )
+    if not told:
+        told.append(f"{answer.strange_rows} of {len(rows)} samples have values that are not finite.")
+    return told[:_MOST_WARNINGS]

@@ -1,0 +1,139 @@
+"""The server's own dialect, for people and pages: labels and probabilities, what is served, golden samples.
+
+POST /predict/NAME           samples as JSON, a picture, a form with pictures, or rows as CSV; see `bodies`
+GET  /models                 every wanted model: state, version, digest, run, staleness, rejection, what it takes
+GET  /models/NAME/samples    golden samples with true label or value and stored output; ?start= and ?count=
+
+?version= or ?alias= picks one of several versions. Classes are answered with label, probability and the top k, a
+regression with its value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import orjson
+from starlette.routing import BaseRoute, Route
+
+from services.model_server.engine import Engine, ServedModel
+from services.model_server.errors import (
+    BadRequest,
+    UnknownAddress,
+)
+from services.model_server.events import EventLog
+from services.model_server.images import Form, form_of
+from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.desk import Desk
+from services.model_server.protocols.native.answers import describe, identity, warnings
+from services.model_server.protocols.native.bodies import Asked, Reader
+from services.model_server.protocols.native.listing import describe_slot, task_of
+from services.model_server.protocols.tables import to_cells
+from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
+from services.model_server.settings import Settings
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
+_MOST_SAMPLES = 256
+
+
+class Native(Dialect):
+    """`/predict` and `/models`. Numbers that are not finite are written as null, and an x-warning header says so."""
+
+    name = "native"
+
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
+        super().__init__(engine, settings, log)
+        self._reader = Reader(Desk(), settings.max_pixels)
+        self._forms: WeakKeyDictionary[ServedModel, Form | None] = WeakKeyDictionary()
+
+    def routes(self) -> list[BaseRoute]:
+        """Returns the addresses of the own API."""
+        return [
+            Route("/predict/{name}", self.endpoint(self.answer, "POST")),
+            Route("/models", self.endpoint(self.models, "GET, HEAD")),
+            Route("/models/{name}/samples", self.endpoint(self.samples, "GET, HEAD")),
+        ]
+
+    async def unknown(self, _: Call) -> Reply:
+        """Answers every address that no dialect has."""
+        raise UnknownAddress(
+            "There is nothing here. See GET /models, POST /predict/NAME and POST /v1/models/NAME:predict."
+        )
+
+    async def answer(self, call: Call) -> Reply:
+        """Predicts, and says it in labels."""
+        body = await call.body()
+        query = call.query()
+        model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
+        deadline = call.deadline(self.settings.deadline_s)
+        asked = await self._reader.read(
+            body, call.header(b"content-type"), query, model.contract, self._form(model), deadline
+        )
+        # A picture was put on the model's scale here; a dark one is not another scale.
+        result = await self.predict(call, model, asked.rows, as_is=bool(asked.pictures))
+        predictions = describe(result.outputs, model.contract, asked.top_k)
+        reply: dict[str, Any] = {"model": identity(model)}
+        reply |= {"prediction": predictions[0]} if asked.single else {"predictions": predictions}
+        reply |= _pictures(asked)
+        if result.strange_rows:
+            reply["warnings"] = warnings(result, asked.rows, model.contract)
+        encoded = orjson.dumps(reply, option=_OPTIONS)
+        return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(result.outputs) else ())
+
+    async def models(self, _: Call) -> Reply:
+        """Lists every wanted model."""
+        entries = []
+        for slot in self.engine.slots.values():
+            form = self._form(slot.served) if slot.served is not None else None
+            entries.append(describe_slot(slot, form))
+        body = {"ready": self.engine.ready, "models": entries}
+        body["registry"] = {"uri": self.settings.tracking_uri, "reachable": self.engine.stats.registry_up}
+        return Reply(orjson.dumps(body, option=_OPTIONS))
+
+    async def samples(self, call: Call) -> Reply:
+        """Gives golden samples of the version that answers now."""
+        query = call.query()
+        model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
+        golden, contract = model.golden, model.contract
+        start, count = _whole(query, "start", 0), _whole(query, "count", 16)
+        count = min(count, _MOST_SAMPLES)
+        samples: list[dict[str, Any]] = []
+        for index in range(min(start, len(golden)), min(start + count, len(golden))):
+            row = golden.inputs[index]
+            sample = {"index": index, "input": to_cells(row, contract) if row.dtype == object else row}
+            if golden.labels is not None:
+                true = int(golden.labels[index])
+                sample |= {"label": contract.labels[true], "class": true}
+            if golden.targets is not None:
+                sample |= {"value": golden.targets[index]}
+            samples.append(sample | {"output": golden.outputs[index]})
+        body = {"model": identity(model), "total": len(golden), **task_of(contract), "samples": samples}
+        return Reply(orjson.dumps(body, option=_OPTIONS))
+
+    def _form(self, model: ServedModel) -> Form | None:
+        """The form of a model's pictures; looked for once."""
+        if model not in self._forms:
+            self._forms[model] = form_of(model.contract, model.golden)
+        return self._forms[model]
+
+
+def _pictures(asked: Asked) -> dict[str, Any]:
+    """Says what was done to the pictures of a request."""
+    if not asked.pictures:
+        return {}
+    told = [picture.told() for picture in asked.pictures]
+    return {"image": told[0]} if asked.single else {"images": told}
+
+
+def _finite(outputs: Array) -> bool:
+    return bool(np.isfinite(outputs).all())
+
+
+def _whole(query: dict[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise BadRequest(f"?{name}= must be a whole number, 0 or more.")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Who waits, for how long, and what is computed together."""
