@@ -56,9 +56,7 @@ def shuffled_batches(
     by_class = None if weights is None else tf.constant(weights, tf.float32)
 
     def indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
-        )
+        order = sample_order(count, tf.cast(seed, tf.int64), epoch)
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
 
     def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -67,6 +65,11 @@ def shuffled_batches(
         return batch if by_class is None else (*batch, tf.gather(by_class, truth))
 
     return _frugal(tf.data.Dataset.counter(start=first_epoch).flat_map(indices).map(gather)).prefetch(2)
+
+
+def sample_order(count: int, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+    """The order of `count` samples in an epoch, int32 (count,), by seed and epoch, int64 both."""
+    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([seed, epoch]))
 
 
 def ordered_batches(samples: Samples, batch_size: int, targets: Targets, classes: int) -> tf.data.Dataset:

@@ -12,12 +12,31 @@ from pipelines.config import TrainingConfig
 from pipelines.datasets import Samples
 from pipelines.datasets.prepared import PreparedData
 from pipelines.goals import Goal, class_weights
+from pipelines.laneable import held_bytes
 from pipelines.training.batches import encoded, ordered_batches, shuffled_batches, steps_in_epoch
 
 VALIDATION_BATCH = 1024
 """Validation is a sum over samples, so its batch is as large as is comfortable."""
 PROBE_SAMPLES = 256
 """Training samples that callbacks may look at."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples on the device.
+
+    Attributes:
+        x: Raw, in the type in which they are stored, (n, *shape).
+        y: Targets as the loss takes them.
+        weights: What each counts, float32 (n,), or None where all count the same.
+    """
+
+    x: tf.Tensor
+    y: tf.Tensor
+    weights: tf.Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,8 @@ class Feed:
 
     @property
     def streamed(self) -> bool:
-        """Whether rows come from disk. Validation counts at four bytes a value, as Keras will hold it."""
-        held = int(self.train.x.dtype.itemsize) * _values(self.train) + 4 * _values(self.validation)
-        return held > self.data_bytes
+        """Whether rows come from disk."""
+        return held_bytes(self.train, self.validation) > self.data_bytes
 
     def training(self, first_epoch: int) -> tf.data.Dataset:
         """Endless batches, from those of an epoch on."""
@@ -71,12 +89,24 @@ class Feed:
         pair = (np.asarray(samples.x, np.float32), truth)
         return {"validation_data": pair, "validation_batch_size": VALIDATION_BATCH}
 
+    def held(self) -> tuple[Held, Held]:
+        """All samples to train on and to validate with, on the device, the former in the type they are stored in."""
+        goal = self.goal
+        weights = class_weights(self.config.class_weight, self.data.facts, self.train.y)
+        y = np.asarray(self.train.y)
+        train = Held(
+            tf.constant(np.asarray(self.train.x)),
+            encoded(y, goal.loss.targets, goal.head.units),
+            None if weights is None else tf.constant(weights[y], tf.float32),
+        )
+        validation = Held(
+            tf.constant(np.asarray(self.validation.x)),
+            encoded(np.asarray(self.validation.y), goal.loss.targets, goal.head.units),
+        )
+        return train, validation
+
     def probe(self) -> tuple[np.ndarray, np.ndarray]:
         """A few training samples, the same at every call, and their targets as the loss takes them."""
         goal, first = self.goal, self.train.take(np.arange(min(PROBE_SAMPLES, len(self.train)), dtype=np.int64))
         truth = encoded(np.asarray(first.y), goal.loss.targets, goal.head.units).numpy()
         return np.asarray(first.x, np.float32), truth
-
-
-def _values(samples: Samples) -> int:
-    return int(np.prod(samples.x.shape, dtype=np.int64))

@@ -5,19 +5,19 @@ A training tells them itself, between two batches. So they never come from one t
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 
-from pipelines.records import MachineSampled, Stepped, TrialSpec
+from pipelines.records import GpuSampled, MachineSampled, Stepped, TrialSpec
 from pipelines.training.base import Emit
+from pipelines.training.gpu import GpuUse, OwnGpu, percent_between
 
 MIB = 1 << 20
 
@@ -30,13 +30,13 @@ class Usage:
         cpu_s: Seconds of cores, since whenever.
         memory: Resident bytes.
         peak: The most that they were; None where the system does not say.
-        device: Metrics of the GPU, by their names without `system/`.
+        gpu: What it has used of its GPU; None where it has none.
     """
 
     cpu_s: float
     memory: int
     peak: int | None = None
-    device: Mapping[str, float] = field(default_factory=dict)
+    gpu: GpuUse | None = None
 
 
 class Machine(Protocol):
@@ -52,77 +52,24 @@ class Machine(Protocol):
 class OwnProcess:
     """This process, by what the operating system and the GPU's driver say of it."""
 
-    def __init__(self, gpu: Callable[[], Mapping[str, float]] | None = None) -> None:
+    def __init__(self, gpu: OwnGpu | None = None) -> None:
         """Takes what is asked about the GPU; None for TensorFlow and NVIDIA's library, where they know of one."""
         self._process = psutil.Process()
         self._gpu = gpu or OwnGpu()
 
     def begin(self) -> None:
-        """Has Linux forget the peak of resident memory."""
+        """Has Linux forget the peak of resident memory, and TensorFlow that of the GPU's."""
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
+        self._gpu.begin()
 
     def usage(self) -> Usage:
         """Processor time and memory of this process, its threads included."""
-        times = self._process.cpu_times()
         peak = None
         with suppress(OSError):
             found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
             peak = int(found[1]) << 10 if found else None
-        return Usage(times.user + times.system, self._process.memory_info().rss, peak, self._gpu())
-
-
-class OwnGpu:
-    """Memory that TensorFlow holds on the one GPU it sees, and the share of time that this process keeps it busy."""
-
-    def __init__(self) -> None:
-        self._nvml: Any = None
-        self._handle: Any = None
-        self._looked = False
-        self._since = 0
-
-    def __call__(self) -> dict[str, float]:
-        """`gpu_memory_mb` and `gpu_percent`, as far as they are known."""
-        return {**self._memory(), **self._busy()}
-
-    def _memory(self) -> dict[str, float]:
-        import tensorflow as tf
-
-        if not tf.config.list_logical_devices("GPU"):
-            return {}
-        return {"gpu_memory_mb": tf.config.experimental.get_memory_info("GPU:0")["current"] / MIB}
-
-    def _busy(self) -> dict[str, float]:
-        if not self._looked:
-            self._looked = True
-            self._find()
-        if self._handle is None:
-            return {}
-        try:
-            samples = self._nvml.nvmlDeviceGetProcessUtilization(self._handle, self._since)
-        except self._nvml.NVMLError:  # it says so where it has seen nothing since
-            return {}
-        self._since = max((sample.timeStamp for sample in samples), default=self._since)
-        # in a container, its numbers of processes may be others than ours
-        own = [sample.smUtil for sample in samples if sample.pid == os.getpid()]
-        return {"gpu_percent": float(own[-1])} if own else {}
-
-    def _find(self) -> None:
-        """The GPU that this worker's environment names; NVIDIA's library is not always there."""
-        name = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-        if not name or name.startswith("-"):
-            return
-        try:
-            import pynvml  # type: ignore[import-not-found,unused-ignore]
-        except ImportError:
-            return
-        self._nvml = pynvml
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()
-            by_index = name.isdigit()
-            self._handle = (
-                pynvml.nvmlDeviceGetHandleByIndex(int(name)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(name)
-            )
+        return Usage(time.process_time(), self._process.memory_info().rss, peak, self._gpu())
 
 
 class Pulse:
@@ -130,6 +77,7 @@ class Pulse:
 
     Attributes:
         earlier_s: Seconds that attempts before this one have trained.
+        lanes: Trials that train in one program with this one, itself included; None for one that trains by itself.
     """
 
     def __init__(
@@ -139,26 +87,34 @@ class Pulse:
         machine: Machine,
         *,
         clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], float] | None = None,
         step_every_s: float = 5.0,
         sample_every_s: float = 10.0,
+        gpu_every_s: float = 1.0,
     ) -> None:
-        """Begins to count the time of an attempt."""
+        """Begins to count the time of an attempt; `spent` tells it, where it is not simply what passes from now on."""
         self.earlier_s = 0.0
+        self.lanes: int | None = None
+        self._spent = spent
         self._spec = spec
         self._emit = emit
         self._machine = machine
         self._clock = clock
         self._step_every_s = step_every_s
         self._sample_every_s = sample_every_s
-        machine.begin()
-        self._begun = self._stepped_at = self._sampled_at = clock()
+        self._gpu_every_s = gpu_every_s
+        if spent is None:  # otherwise others use it beside, and what was before is no matter of this attempt's alone
+            machine.begin()
+        self._begun = self._stepped_at = self._sampled_at = self._told_at = clock()
         self._before = machine.usage()
         self._peak = self._before.memory
+        self._first = self._told = self._before.gpu
+        self._gpu_peak_mb = 0.0
 
     @property
     def seconds(self) -> float:
         """Seconds of this attempt."""
-        return self._clock() - self._begun
+        return self._clock() - self._begun if self._spent is None else self._spent()
 
     def stepped(self) -> None:
         """A batch is done; called after every one, so it costs next to nothing."""
@@ -175,7 +131,11 @@ class Pulse:
         passed, before = now - self._sampled_at, self._before
         self._sampled_at, self._before = now, usage
         self._peak = max(self._peak, usage.memory, usage.peak or 0)
-        metrics = {"memory_mb": usage.memory / MIB, "memory_peak_mb": self._peak / MIB, **usage.device}
+        metrics = {"memory_mb": usage.memory / MIB, "memory_peak_mb": self._peak / MIB}
+        if usage.gpu is not None:
+            shares = percent_between(before.gpu, usage.gpu)
+            metrics["gpu_memory_mb"] = usage.gpu.memory_mb
+            metrics |= {"gpu_percent": shares["utilisation_percent"]} if shares else {}
         if passed > 0:
             metrics["cpu_percent"] = 100 * (usage.cpu_s - before.cpu_s) / passed
         self._emit(
@@ -184,6 +144,47 @@ class Pulse:
                 self._spec.attempt,
                 int(self.earlier_s + self.seconds),
                 {f"system/{name}": value for name, value in metrics.items()},
+                time.time_ns() // 1_000_000,
+            )
+        )
+
+    def epoch_ended(self, epoch: int) -> None:
+        """Tells what the GPU did since it was told last, unless that was a moment ago: an epoch may take no time."""
+        if self._told is None:
+            return  # there is none
+        now = self._clock()
+        if now - self._told_at < self._gpu_every_s:
+            return
+        usage = self._machine.usage().gpu
+        if usage is None:
+            return
+        metrics = {**percent_between(self._told, usage), "memory_mb": usage.memory_mb}
+        if usage.seen is not None and usage.seen.used_mb is not None:
+            metrics["device_memory_mb"] = usage.seen.used_mb
+        self._told_at, self._told = now, usage
+        self._gpu_peak_mb = max(self._gpu_peak_mb, usage.peak_mb)
+        self._tell_gpu(epoch, metrics)
+
+    def ended(self, epoch: int) -> None:
+        """Tells what the process uses at the end, and of the GPU what the whole training used."""
+        self.sample()
+        usage = self._before.gpu
+        if usage is None:
+            return
+        metrics = {"memory_peak_mb": max(self._gpu_peak_mb, usage.peak_mb)}
+        metrics |= {f"mean_{name}": share for name, share in percent_between(self._first, usage).items()}
+        self._tell_gpu(epoch, metrics)
+
+    def _tell_gpu(self, epoch: int, metrics: dict[str, float]) -> None:
+        """In lanes, what is told is of all of them together: their number stands beside it."""
+        if self.lanes is not None:
+            metrics["lanes"] = float(self.lanes)
+        self._emit(
+            GpuSampled(
+                self._spec.number,
+                self._spec.attempt,
+                epoch,
+                {f"system/gpu.{name}": value for name, value in metrics.items()},
                 time.time_ns() // 1_000_000,
             )
         )

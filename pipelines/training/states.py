@@ -23,6 +23,8 @@ from typing import Any
 
 from pipelines.training.packing import pack, unpack
 
+FILES = "checkpoints"
+"""Folder of an attempt for what callbacks write."""
 _FORM = b"regatta-state 1\n"
 _NAME = re.compile(r"state-(\d{4,})-[ab]\.(bin|part)")
 _log = logging.getLogger(__name__)
@@ -48,15 +50,14 @@ def newest_state(folder: Path, attempt: int) -> State | None:
 
     A file that is torn, or none of ours, is passed over for the one before.
     """
-    attempts: dict[int, list[Path]] = {}
-    for path, number in _files(folder):
-        if number < attempt and path.suffix == ".bin":
-            attempts.setdefault(number, []).append(path)
-    for number in sorted(attempts, reverse=True):
-        whole = [state for path in attempts[number] if (state := _read(path, number)) is not None]
-        if whole:
-            return max(whole, key=lambda state: state.step)
-    return None
+    found = _newest(folder, attempt)
+    return None if found is None else found[1]
+
+
+def newest_state_file(folder: Path, attempt: int) -> Path | None:
+    """The file of `newest_state`: what another machine needs to go on from it."""
+    found = _newest(folder, attempt)
+    return None if found is None else found[0]
 
 
 class StateWriter:
@@ -76,16 +77,19 @@ class StateWriter:
         quick_s: float = 0.05,
         share: float = 0.1,
         again_after_s: float = 30.0,
+        first_after_s: float = 0.0,
     ) -> None:
-        """Takes the folder that all attempts share, which attempt this is, and what is quick enough."""
+        """Takes the folder that all attempts share, which attempt this is, what is quick enough, and when to begin."""
         self._folder = folder
         self._attempt = attempt
         self._clock = clock
         self._quick_s = quick_s
         self._share = share
         self._again_after_s = again_after_s
-        self._not_before = -float("inf")
+        self._not_before = clock() + first_after_s
         self._written = 0
+        self.newest: Path | None = None
+        """The file that was written last."""
 
     def due(self) -> bool:
         """Whether it is time for a state."""
@@ -120,6 +124,7 @@ class StateWriter:
                 handle.write(_FORM + digest.digest())
                 handle.writelines(pieces)
             beside.replace(target)
+            self.newest = target
         except BaseException:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -131,6 +136,18 @@ class StateWriter:
             if number < self._attempt:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
+
+
+def _newest(folder: Path, attempt: int) -> tuple[Path, State] | None:
+    attempts: dict[int, list[Path]] = {}
+    for path, number in _files(folder):
+        if number < attempt and path.suffix == ".bin":
+            attempts.setdefault(number, []).append(path)
+    for number in sorted(attempts, reverse=True):
+        whole = [(path, state) for path in attempts[number] if (state := _read(path, number)) is not None]
+        if whole:
+            return max(whole, key=lambda found: found[1].step)
+    return None
 
 
 def _files(folder: Path) -> list[tuple[Path, int]]:

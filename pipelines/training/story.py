@@ -25,6 +25,7 @@ class Story:
         self._spec = spec
         self._emit = emit
         self._watch = watch
+        self._told: list[Event] = []  # what is not among the lines yet
         self._lines: list[bytes] = []  # each is encoded once, however often the whole is kept
         self._muted = False
 
@@ -34,7 +35,7 @@ class Story:
         if kind in _TOLD:
             if self._muted:
                 return Verdict.GO_ON
-            self._lines.append(json.dumps({"kind": kind, **asdict(event)}, separators=(",", ":")).encode())
+            self._told.append(event)
         with self._watch.during("tracking"):
             return self._emit(event)
 
@@ -49,6 +50,10 @@ class Story:
 
     def kept(self) -> bytes:
         """The story so far."""
+        for event in self._told:
+            line = {"kind": type(event).__name__, **asdict(event)}
+            self._lines.append(json.dumps(line, separators=(",", ":")).encode())
+        self._told.clear()
         return b"\n".join(self._lines)
 
     def retell(self, kept: bytes) -> Verdict:

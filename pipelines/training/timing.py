@@ -20,9 +20,13 @@ class Stopwatch:
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Counts what is done in the block to `phase`; what other threads do meanwhile is not counted."""
+        """Counts what is done in the block to `phase`. Another thread may do so, too, without phases within phases."""
         if threading.get_ident() != self._thread:
-            yield
+            begun = self._clock()
+            try:
+                yield
+            finally:
+                self.add(phase, self._clock() - begun)
             return
         self._lap()
         self._running.append(phase)
@@ -31,6 +35,15 @@ class Stopwatch:
         finally:
             self._lap()
             self._running.pop()
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Counts time that was measured elsewhere, such as a share of what several trainings took together."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases by now, the running one included."""
+        return sum(self.seconds.values()) + (self._clock() - self._since if self._running else 0.0)
 
     def _lap(self) -> None:
         now = self._clock()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,23 @@ from pipelines.checkpoints import write_whole
 from pipelines.records import CheckpointWritten, EpochEnded, TrialSpec, Verdict
 from pipelines.training.base import Best, Emit
 from pipelines.training.timing import Stopwatch
+from pipelines.training.values import Values, rate_of
 
 
 class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps the whole state of the best epoch in memory, and on disk at the latest `every_s` seconds later.
 
+    Weights and optimizer state both, so that a checkpoint can be trained on.
+
     Copying the variables of a small model costs a millisecond, a `.keras` file twenty; so a trial that improves at
     every epoch does not write a file at every epoch.
     """
 
-    def __init__(self, spec: TrialSpec, emit: Emit, every_s: float = 20.0, watch: Stopwatch | None = None) -> None:
+    def __init__(
+        self, spec: TrialSpec, emit: Emit, values: Values, every_s: float = 20.0, watch: Stopwatch | None = None
+    ) -> None:
         super().__init__()
+        self._values = values
         self._watch = watch or Stopwatch()
         self.best = Best(spec.direction)
         self._spec = spec
@@ -46,15 +53,15 @@ class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
         value = float((logs or {}).get(self._spec.objective, np.nan))
         self._looked_at = epoch
         if self.best.improved_by(value, epoch):
-            self._state = [variable.numpy() for variable in self.variables()]
+            self._state = self._values.read()
             if time.monotonic() - self._written_at >= self._every_s:
-                self._write()
+                self._write(self._values.save)
 
     def values(self) -> list[np.ndarray]:
-        """What `variables` hold now: for a best epoch that has just ended, the very arrays that are kept."""
+        """The model as it is now: for a best epoch that has just ended, the very arrays that are kept."""
         if self._state is not None and self._looked_at is not None and self.best.epoch == self._looked_at:
             return self._state
-        return [variable.numpy() for variable in self.variables()]
+        return self._values.read()
 
     def get_state(self) -> dict[str, Any]:
         """The best epoch; its file is an earlier attempt's, and is written again."""
@@ -66,20 +73,13 @@ class BestEpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
         self._state = state["values"]
 
     def finish(self) -> None:
-        """Puts the best epoch's state back into the model and writes its checkpoint, after `fit` has returned."""
-        if self._state is None or self._written_epoch == self.best.epoch:
-            return
-        for variable, value in zip(self.variables(), self._state, strict=True):
-            variable.assign(value)
-        self._write()
+        """Writes the best epoch's checkpoint, after the last callback has heard of the end."""
+        if self._state is not None and self._written_epoch != self.best.epoch:
+            self._write(partial(self._values.save_as, self._state))
 
-    def variables(self) -> list[Any]:
-        """Weights and optimizer state, so that a checkpoint can be trained on."""
-        return [*self.model.variables, *self.model.optimizer.variables]
-
-    def _write(self) -> None:
+    def _write(self, save: Callable[[Path], None]) -> None:
         with self._watch.during("checkpoints"):
-            digest = write_whole(self.path, self.model.save)
+            digest = write_whole(self.path, save)
         self._written_epoch, self._written_at = self.best.epoch, time.monotonic()
         spec = self._spec
         self._emit(CheckpointWritten(spec.number, spec.attempt, self.best.epoch, "best", str(self.path), digest))
@@ -107,7 +107,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes the learning rate that the epoch begins with, after a callback has set it or as a schedule has it."""
-        self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self._rate = rate_of(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Reports; a verdict to stop sets `stop_training`, so that every other callback ends in good order."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipelines.records import CallbackActed, TrialSpec
 from pipelines.training.base import Emit
+from pipelines.training.values import movable_rate_of
 
 MOST_EVENTS = 1000
 """Of one callback in one training; what it does beyond that is counted only."""
@@ -48,7 +49,7 @@ def witnessed(
     scene = _Scene(spec, emit, folder)
     opening, found = _Opening(scene), []
     for label, callback in callbacks.items():
-        witness = (_BatchWitness if _acts_in_batches(callback) else _Witness)(label, callback, scene)
+        witness = (_BatchWitness if acts_in_batches(callback) else _Witness)(label, callback, scene)
         scene.witnesses.append(witness)
         found += [callback, witness]
     return [opening, *found] if found else []
@@ -120,10 +121,10 @@ class _Opening(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         self._note()
         if any(witness.may_change_weights for witness in self._scene.witnesses):
-            self._scene.weights = [weight.numpy() for weight in self.model.weights]
+            self._scene.weights = self.model.get_weights()
 
     def _note(self) -> None:
-        self._scene.rate, self._scene.stopped = _rate(self.model), bool(self.model.stop_training)
+        self._scene.rate, self._scene.stopped = movable_rate_of(self.model), bool(self.model.stop_training)
 
     def _files_of_batches(self) -> None:
         """What was written within the epoch. Of several who might have, the one who did so before is taken for it."""
@@ -146,8 +147,8 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         self.writes = self.own or isinstance(callback, ModelCheckpoint)
         self.template = _template(callback.filepath) if isinstance(callback, ModelCheckpoint) else None
         restores = isinstance(callback, EarlyStopping) and callback.restore_best_weights
-        self.begins_batches = any(_overrides(callback, hook) for hook in BATCH_BEGINS)
-        self.may_change_weights = restores or (self.own and _overrides(callback, "on_train_end"))
+        self.begins_batches = any(overrides(callback, hook) for hook in BATCH_BEGINS)
+        self.may_change_weights = restores or (self.own and overrides(callback, "on_train_end"))
         self.label = label
         self._callback = callback
         self._scene = scene
@@ -187,7 +188,7 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _look(self) -> None:
         """All that may have changed in the callback's turn."""
-        rate, before = _rate(self.model), self._scene.rate
+        rate, before = movable_rate_of(self.model), self._scene.rate
         self._scene.rate = rate
         if rate is not None and before is not None and rate != before:
             self._say("reduced" if rate < before else "raised", self._change_of_rate(before, rate), rate)
@@ -207,7 +208,7 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
     def _look_within_epoch(self) -> None:
         """What an own callback may do between the ends of epochs, a learning rate that moves all the time included."""
         if self.own:
-            rate = _rate(self.model)
+            rate = movable_rate_of(self.model)
             if rate is not None and rate != self._scene.rate:
                 self._moved.append(rate)
                 self._scene.rate = rate
@@ -224,7 +225,7 @@ class _Witness(keras.callbacks.Callback):  # type: ignore[misc]
         self._say("stopped", f"stopped at epoch {self._scene.epoch}" + (f": {why}" if why else ""), value)
 
     def _look_at_weights(self) -> None:
-        now = [weight.numpy() for weight in self.model.weights]
+        now = self.model.get_weights()
         before, self._scene.weights = self._scene.weights, now
         if all(np.array_equal(one, other) for one, other in zip(now, before, strict=True)):
             return
@@ -270,20 +271,16 @@ class _BatchWitness(_Witness):
         self._look_within_epoch()
 
 
-def _acts_in_batches(callback: Any) -> bool:
+def acts_in_batches(callback: Any) -> bool:
+    """Whether a callback does anything before or after a batch."""
     if type(callback) is ModelCheckpoint and callback.save_freq == "epoch":
         return False  # it has the method, and does nothing in it
-    return any(_overrides(callback, hook) for hook in (*BATCH_BEGINS, "on_batch_end", "on_train_batch_end"))
+    return any(overrides(callback, hook) for hook in (*BATCH_BEGINS, "on_batch_end", "on_train_batch_end"))
 
 
-def _overrides(callback: Any, hook: str) -> bool:
+def overrides(callback: Any, hook: str) -> bool:
+    """Whether a callback does anything in a hook."""
     return getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook)
-
-
-def _rate(model: keras.Model) -> float | None:
-    """The learning rate, where it is a number that a callback can move; a schedule moves by itself."""
-    rate = model.optimizer.learning_rate
-    return float(rate.value) if isinstance(rate, keras.Variable) else None
 
 
 def _template(filepath: Any) -> re.Pattern[str]:
