@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-ExecutorKind = Literal["inline", "processes"]
+ExecutorKind = Literal["inline", "processes", "docker", "ray"]

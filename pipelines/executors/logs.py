@@ -24,6 +24,11 @@ class WorkerLog:
         self.keep_small()
         self._mark = self._size()
 
+    def append(self, printed: bytes) -> None:
+        """Adds what a worker has printed that cannot write here itself."""
+        with suppress(OSError), self.path.open("ab") as handle:  # a full disk has other worries
+            handle.write(printed)
+
     def tail(self, lines: int = 100) -> str:
         """The last lines since the task began, at most so many; empty where nothing was printed."""
         size = self._size()
