@@ -6,77 +6,66 @@ It runs in a process of its own, so that the controller stays small and its term
 from __future__ import annotations
 
 import shutil
+import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipelines.collecting import nothing_to_collect
 from pipelines.config import TrainingConfig
 from pipelines.datasets import Samples
 from pipelines.datasets.prepared import open_prepared
 from pipelines.datasets.sealed import open_sealed
-from pipelines.errors import RegattaError
-from pipelines.executors.base import Answer
-from pipelines.package import Scores, build_package, load_checkpoint, onnx_outputs, outputs_of, score
+from pipelines.errors import PromotionRefused, RegattaError
+from pipelines.executors.base import OneByOne
+from pipelines.forms import GRAPH, KERAS_FILE, caller, onnx_runtime, scale_of, served_outputs
+from pipelines.inputs import InputFacts
+from pipelines.package import build_package, form_of, load_checkpoint, outputs_of, score
+from pipelines.profile import profile_of
+from pipelines.promotion.evidence import worst_mistakes
+from pipelines.promotion.judge import Answers, Judged, JudgeRequest
+from pipelines.promotion.policy import Measured
 from pipelines.tracking.models import warm_up
 
+_NEEDED = ("sklearn.datasets", "sklearn.model_selection")
 GOLDEN_SAMPLES = 16
+_CALLS = 200
+_MEASURES_S = 0.15
+"""How long the time of one answer is measured, at most; never fewer than five calls."""
 
 
-@dataclass(frozen=True)
-class JudgeRequest:
-    """What to judge.
-
-    Attributes:
-        name: The registered model's name.
-        config: The training config of the candidate.
-        checkpoint: Its `.keras` file.
-        data: Folder of the prepared data that it trained on.
-        user_folder: Where the user keeps data files, or None.
-        champion: Folder of the champion's verified package, or None where there is no champion.
-        source: Where the candidate comes from, for the contract.
-        package: Where its package goes; what a judge left there that died over it is replaced.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    checkpoint: str
-    data: str
-    user_folder: str | None
-    champion: str | None
-    source: Mapping[str, Any]
-    package: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of a request. Either `scores` is there, or `error` says what is wrong, for a person to read."""
-
-    scores: Scores | None = None
-    champion_scores: Scores | None = None
-    error: str | None = None
-    traceback: str | None = None
-
-
-class JudgeWorker:
+class JudgeWorker(OneByOne):
     """A worker for one kind of task: a `JudgeRequest`, answered by one `Judged`."""
 
     def __init__(self) -> None:
         """Imports what it will need, so that it is warm when the request comes."""
-        warm_up()
+        get_ready()
+        super().__init__(answer)
 
-    def __call__(self, request: JudgeRequest, answer: Answer) -> None:
-        """Judges and packages one candidate."""
-        try:
-            answer(judge(request))
-        except RegattaError as error:
-            answer(Judged(error=str(error)))
-        except Exception as error:
-            text = f"The checkpoint {request.checkpoint} could not be packaged: {type(error).__name__}: {error}"
-            answer(Judged(error=text, traceback=traceback.format_exc()))
+
+def get_ready() -> None:
+    """Imports what a judgement needs beside TensorFlow: for the sealed samples, the package, and its served form."""
+    warm_up()
+    with nothing_to_collect(for_good=True):
+        for module in _NEEDED:
+            import_module(module)
+        onnx_runtime()
+
+
+def answer(request: JudgeRequest, say: Callable[[Judged], object]) -> None:
+    """Judges and packages one candidate, and says what came of it, whatever that is."""
+    try:
+        say(judge(request))
+    except RegattaError as error:
+        say(Judged(error=str(error), refused=isinstance(error, PromotionRefused)))
+    except Exception as error:
+        text = f"The checkpoint {request.checkpoint} could not be packaged: {type(error).__name__}: {error}"
+        say(Judged(error=text, traceback=traceback.format_exc()))
 
 
 def judge(request: JudgeRequest) -> Judged:
@@ -84,7 +73,7 @@ def judge(request: JudgeRequest) -> Judged:
 
     Raises:
         DataError: The data is not what the candidate trained on.
-        TrackingError: The candidate's two forms disagree.
+        PromotionRefused: The candidate's two forms disagree.
     """
     config = TrainingConfig.model_validate(request.config)
     spec = config.dataset
@@ -93,37 +82,76 @@ def judge(request: JudgeRequest) -> Judged:
     folder = Path(request.user_folder) if request.user_folder else None
     test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256, task=config.task)
     model = load_checkpoint(Path(request.checkpoint))
-    scores = score(task, outputs_of(model, test.x), test.y)
+    mine = outputs_of(model, test.x)
+    scores = score(task, mine, test.y)
     theirs = None
     if request.champion is not None:
-        theirs = score(task, onnx_outputs(Path(request.champion) / "model.onnx", test.x, data.facts), test.y)
-    shutil.rmtree(request.package, ignore_errors=True)
+        theirs = served_outputs(Path(request.champion), test.x, data.facts)
+    package = Path(request.package)
+    golden = golden_samples(test)
+    shutil.rmtree(package, ignore_errors=True)
     build_package(
         model,
-        Path(request.package),
+        package,
         name=request.name,
         task=task,
         facts=data.facts,
-        golden=golden_samples(test),
+        golden=golden,
         scores=scores,
         source=request.source,
         dataset={"name": spec.name, "sha256": data.sha256, "split_sha256": data.split_sha256},
+        parity=request.parity,
+        profile=profile_of(data.read()[0], data.facts),
     )
-    return Judged(scores, theirs)
+    if request.outputs is not None:
+        mistakes = worst_mistakes(task, test.y, mine)
+        Answers(test.y, mine, theirs, mistakes, np.asarray(test.x[mistakes])).write(request.outputs)
+    form = form_of(package)
+    expected = outputs_of(model, golden.x)
+    measured = Measured(
+        scores,
+        bytes=(package / (GRAPH if form.engine == "onnx" else KERAS_FILE)).stat().st_size,
+        latency_ms=latency_ms(package, golden, data.facts),
+        parity=float(np.abs(served_outputs(package, golden.x, data.facts) - expected).max()),
+        allowed=request.parity * scale_of(expected),
+        form=form,
+    )
+    return Judged(measured, None if theirs is None else score(task, theirs, test.y))
+
+
+def latency_ms(package: Path, golden: Samples, facts: InputFacts) -> float:
+    """Median time of an answer about one row, in milliseconds, in the form in which it is served, warmed up."""
+    call = caller(package, golden.x[:1], facts)
+    for _ in range(3):
+        call()
+    took: list[float] = []
+    begun = time.perf_counter()
+    while len(took) < _CALLS and (len(took) < 5 or time.perf_counter() - begun < _MEASURES_S):
+        start = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - start)
+    return float(np.median(took)) * 1000.0
 
 
 def golden_samples(test: Samples) -> Samples:
     """A fixed number of samples for checks, and for people.
 
-    The first sample of each class, then the second of each, and so on; where a number is predicted, samples whose
+    One sample of each class, then another of each, and so on, those of a class spread evenly over the test part: a data
+    set may be in some order, as a spiral is from its centre outwards. Where a number is predicted, samples whose
     targets are spread evenly from the smallest to the largest.
     """
     truth = np.asarray(test.y)
     if not np.issubdtype(truth.dtype, np.integer):
         ranked = np.argsort(truth, kind="stable")
-        places = np.linspace(0, len(ranked) - 1, min(GOLDEN_SAMPLES, len(ranked))).round().astype(np.int64)
-        return test.take(ranked[places])
-    rank = np.empty(len(truth), np.int64)
-    for label in np.unique(truth):
-        rank[truth == label] = np.arange((truth == label).sum())
-    return test.take(np.lexsort((truth, rank))[:GOLDEN_SAMPLES].astype(np.int64))
+        return test.take(ranked[_spread(len(ranked), min(GOLDEN_SAMPLES, len(ranked)))])
+    classes = [np.flatnonzero(truth == label) for label in np.unique(truth)]
+    turns = sorted((turn, label) for label, places in enumerate(classes) for turn in range(len(places)))
+    turns = turns[:GOLDEN_SAMPLES]
+    counts = Counter(label for _, label in turns)
+    spread = {label: classes[label][_spread(len(classes[label]), count)] for label, count in counts.items()}
+    return test.take(np.array([spread[label][turn] for turn, label in turns]))
+
+
+def _spread(size: int, count: int) -> NDArray[np.int64]:
+    """`count` places from the first to the last of `size`, evenly."""
+    return np.linspace(0, size - 1, count).round().astype(np.int64)

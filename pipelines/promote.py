@@ -1,299 +1,186 @@
-"""Judges the best trial on the sealed test part, and moves the champion's alias when the policy holds."""
+"""Promotes the best of a study whose files are on this disk: who are its candidates, and what each was trained with."""
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pipelines.checkpoints import sha256_of
-from pipelines.config import Promotion, SweepConfig
+from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote, TrackingError
-from pipelines.executors.base import Executor, Loss
+from pipelines.executors.base import Executor
 from pipelines.facts import StudyFacts
-from pipelines.front import best_trial as best_trial
-from pipelines.history import read_runs
+from pipelines.front import best_trials
+from pipelines.history import RunHistory, read_runs
 from pipelines.home import StudyFolder
-from pipelines.judging import Judged, JudgeRequest
-from pipelines.metrics import direction_of
-from pipelines.package import Scores, damage, read_contract
-from pipelines.records import TrialHistory
-from pipelines.tasks import SCORES
-from pipelines.tracking.journal import read_all
-from pipelines.tracking.models import CHAMPION, ModelRegistry, Version
-
-JUDGED_BY = "regatta.judged_by"
-_DIGEST_TAG = "regatta.checkpoint_sha256"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The best epoch of a trial, with its checkpoint on this disk."""
-
-    trial: TrialHistory
-    checkpoint: Path
+from pipelines.promotion.judge import Judge
+from pipelines.promotion.outcome import Candidate, Promoted
+from pipelines.promotion.promoter import Promoter
+from pipelines.promotion.record import Record, experiment_of
+from pipelines.promotion.reigns import EVIDENCE_TAG
+from pipelines.promotion.seeds import Kept, Repeated, ranked, repeat
+from pipelines.records import StudyHistory, TrialHistory, TrialSpec
+from pipelines.tracking import make_tracker
+from pipelines.tracking.addresses import run_address, without_secrets
+from pipelines.tracking.base import Refused, Unavailable
+from pipelines.tracking.fetching import bring
+from pipelines.tracking.journal import Journal, read_all
+from pipelines.tracking.models import ModelRegistry
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Whether the candidate becomes the champion, and why."""
-
-    promoted: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Promoted:
-    """What came of a promotion: the registered version, whether or not the alias moved to it.
+class StudyOnDisk:
+    """A study whose best trials are to be promoted.
 
     Attributes:
-        metric: What the two were compared by; None for the score that people look at first.
+        config: Its recipe.
+        facts: What identifies it.
+        data: What its trials trained on.
+        user_folder: Where the user keeps data files, or None.
+        folder: Its files.
+        journal: Its journal, open.
+        server: Address of the tracking server.
+        run_id: Tells the server's id of a run, or None as long as it has none.
     """
 
-    decision: Decision
-    version: Version
-    scores: Scores
-    champion_scores: Scores | None
-    trial: TrialHistory
-    metric: str | None = None
-
-    @property
-    def alias(self) -> str | None:
-        """The alias that the version has now."""
-        return CHAMPION if self.decision.promoted else None
-
-    def registered(self) -> dict[str, str | None]:
-        """Name, version and alias, for the JSON summary."""
-        return {"name": self.version.name, "version": self.version.version, "alias": self.alias}
-
-    def sentence(self) -> str:
-        """For a person."""
-        word = "is the champion" if self.decision.promoted else "is registered, the champion stays"
-        return (
-            f"{self.version.name} version {self.version.version} {word}: {_in_words(self.scores, self.metric)} "
-            f"({self.decision.reason})"
-        )
-
-    def as_champion(self) -> dict[str, Any] | None:
-        """What a report says of the champion; None where this is not it."""
-        return {**self.registered(), **self.scores.to_json()} if self.alias else None
+    config: SweepConfig
+    facts: StudyFacts
+    data: PreparedData
+    user_folder: Path | None
+    folder: StudyFolder
+    journal: Journal
+    server: str
+    run_id: Callable[[str], str | None]
 
 
-def choose(candidate: Scores, champion: Scores | None, policy: Promotion) -> Decision:
-    """Whether a candidate takes the champion's place, both judged on the same samples."""
-    metric = policy.metric or candidate.headline
-    mine = candidate.values[metric]
-    if champion is None:
-        return Decision(True, f"the first champion, with {metric} {mine:.4f}")
-    theirs = champion.values[metric]
-    gain = theirs - mine if direction_of(metric) == "minimize" else mine - theirs
-    compared = f"{metric} {mine:.4f} against the champion's {theirs:.4f}"
-    if gain > policy.min_gain:
-        return Decision(True, f"{compared}: better by {gain:.4f}")
-    wanted = f"more than {policy.min_gain:g}" if policy.min_gain else "any gain at all"
-    return Decision(False, f"{compared}: a gain of {gain:.4f}, where the policy asks for {wanted}")
-
-
-class Judge:
-    """The judge's process, as the promoter sees it: one question, one answer."""
-
-    def __init__(self, executor: Executor) -> None:
-        """Takes an executor with one worker, a `JudgeWorker`."""
-        self._executor = executor
-        self._idle = False
-        self._begun = False
-        self._asked = False
-        self._losses = 0
-        self._answers: list[Judged] = []
-
-    def warm_up(self) -> None:
-        """Starts the process, so that it is ready when it is asked. Calling it again is fine."""
-        if not self._begun:
-            self._begun = True
-            self._executor.start(self)
-
-    def ask(self, request: JudgeRequest) -> Judged:
-        """Has one candidate judged.
-
-        Raises:
-            NothingToPromote: The candidate cannot be judged; the message says why.
-        """
-        self.warm_up()
-        self._asked, self._losses = False, 0
-        self._answers.clear()
-        while not self._answers:
-            self._executor.wait(0.2)
-            if self._idle and not self._asked:
-                self._asked, self._idle = True, False
-                self._executor.assign(0, request)
-        answer = self._answers[0]
-        if answer.error is not None:
-            raise NothingToPromote(answer.error)
-        return answer
-
-    def on_idle(self, worker: int) -> None:
-        """The judge is warm."""
-        self._idle = True
-
-    def on_message(self, worker: int, message: Judged) -> None:
-        """The judge's answer."""
-        self._answers.append(message)
-
-    def on_lost(self, worker: int, loss: Loss) -> None:
-        """The judge died, and another is on its way: it is asked again, but not a third time over one candidate."""
-        self._idle = False
-        self._losses += self._asked
-        self._asked = False
-        if self._losses > 1:
-            self._answers.append(Judged(error=f"The process that judges the candidate was lost: {loss.reason}."))
-
-
-class Promoter:
-    """Promotes the best trial of one study."""
-
-    def __init__(
-        self,
-        config: SweepConfig,
-        data: PreparedData,
-        registry: ModelRegistry,
-        judge: Callable[[JudgeRequest], Judged],
-        *,
-        user_folder: Path | None,
-    ) -> None:
-        """Takes the recipe, the data that the trials had, the registry, who judges, and the user's folder of data."""
-        self._config = config
-        self._data = data
-        self._registry = registry
-        self._judge = judge
-        self._user_folder = user_folder
-        self._task = config.goal(data.facts).task
-        self._policy = config.promotion.model_copy(update={"metric": config.judged_by(self._task)})
-
-    def promote(self, candidate: Candidate, *, experiment_id: str) -> Promoted:
-        """Judges, packages, registers, and moves the alias where the candidate is better.
-
-        Raises:
-            NothingToPromote: The candidate's checkpoint is gone or cannot be judged.
-            TrackingError: The server cannot or will not take the model, or its champion is damaged.
-        """
-        name, trial = self._config.study, candidate.trial
-        if not candidate.checkpoint.is_file():
-            raise NothingToPromote(
-                f"The checkpoint of trial {trial.number} is gone: {candidate.checkpoint} is not there. Bring it back, "
-                f"or run the sweep again with --fresh."
-            )
-        digest = sha256_of(candidate.checkpoint)
-        champion = self._registry.champion(name)
-        if champion is not None and champion.tags.get(_DIGEST_TAG) == digest:
-            decision = Decision(True, "it is the champion already")
-            scores = Scores({key: float(champion.tags[f"regatta.{key}"]) for key in SCORES[self._task]})
-            return Promoted(decision, champion, scores, scores, trial, self._policy.metric)
-        source = self._source(candidate, digest)
-        with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
-            package = Path(scratch) / "package"
-            theirs = self._fetch(champion, Path(scratch) / "champion") if champion is not None else None
-            judged = self._judge(
-                JudgeRequest(
-                    name=name,
-                    config=self._config.training(),
-                    checkpoint=str(candidate.checkpoint),
-                    data=str(self._data.folder),
-                    user_folder=str(self._user_folder) if self._user_folder else None,
-                    champion=str(theirs) if theirs is not None else None,
-                    source=source,
-                    package=str(package),
-                )
-            )
-            assert judged.scores is not None
-            decision = choose(judged.scores, judged.champion_scores, self._policy)
-            tags = {**_tags(source, judged.scores, decision), JUDGED_BY: str(self._policy.metric)}
-            version = self._registered(digest)
-            if version is None:
-                version = self._registry.register(
-                    name, package, experiment_id=experiment_id, run_id=trial.run_id, tags=tags
-                )
-            else:
-                self._registry.tag(version, {"regatta.decision": decision.reason})
-        if decision.promoted:
-            self._registry.crown(version, champion, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        return Promoted(decision, version, judged.scores, judged.champion_scores, trial, self._policy.metric)
-
-    def _registered(self, digest: str) -> Version | None:
-        """The version that an earlier, refused promotion registered for this very checkpoint."""
-        versions = self._registry.versions(self._config.study)
-        return next((version for version in versions if version.tags.get(_DIGEST_TAG) == digest), None)
-
-    def _fetch(self, champion: Version, scratch: Path) -> Path:
-        """Brings the champion's package here and makes sure that it can be compared with."""
-        scratch.mkdir()
-        folder = self._registry.download(champion, scratch)
-        wrong = damage(folder)
-        if wrong is not None:
-            raise TrackingError(
-                f"The champion, version {champion.version} of '{champion.name}', is damaged: {wrong}. It cannot be "
-                f"compared with; take its alias '{CHAMPION}' away in MLflow to start over."
-            )
-        contract, facts = read_contract(folder), self._data.facts
-        for what, found, expected in (
-            ("learned the task", contract["task"], str(self._task)),
-            ("takes inputs of shape", contract["input"]["shape"], [None, *facts.shape]),
-            ("tells the classes", contract["labels"], list(facts.labels)),
-        ):
-            if found != expected:
-                raise TrackingError(
-                    f"The champion of '{champion.name}' {what} {found}, this study's data asks for {expected}: they "
-                    f"cannot be compared. Give the study another name."
-                )
-        return folder
-
-    def _source(self, candidate: Candidate, digest: str) -> dict[str, Any]:
-        trial = candidate.trial
-        return {
-            "study": self._config.study,
-            "trial": trial.number,
-            "attempt": trial.attempt,
-            "epoch": trial.best_epoch,
-            "run_id": trial.run_id,
-            "checkpoint_sha256": digest,
-            "objective": self._config.objective.metric,
-            "value": trial.value,
-        }
+def candidates_of(history: StudyHistory, config: SweepConfig) -> tuple[TrialHistory, ...]:
+    """The best trials by validation, the best first, as many as the recipe wants; none where no trial is complete."""
+    return best_trials(
+        history.trials, history.direction, history.objectives, history.pick or "first", config.promotion.top_k
+    )
 
 
 def promote_with(
     judge: Judge,
-    config: SweepConfig,
-    facts: StudyFacts,
-    data: PreparedData,
-    user_folder: Path | None,
-    best: TrialHistory,
-    folder: StudyFolder,
-    server: str,
+    study: StudyOnDisk,
+    best: Sequence[TrialHistory],
     experiment_id: str,
+    *,
+    trainer: Callable[[], Executor] | None = None,
+    force: bool = False,
+    told: Callable[[str], None] = lambda line: None,
 ) -> Promoted:
-    """Promotes a trial of a study whose files are on this disk; see `Promoter`."""
-    run = read_runs(read_all(folder.journal))[f"{facts.uid}-{best.number:05d}"]
-    checkpoint = run.checkpoint(folder.root)
-    if checkpoint is None:
-        raise NothingToPromote(f"Trial {best.number} has no checkpoint in the journal {folder.journal}.")
-    promoter = Promoter(config, data, ModelRegistry(server), judge.ask, user_folder=user_folder)
-    return promoter.promote(Candidate(best, checkpoint), experiment_id=experiment_id)
+    """Promotes one of a study's trials; see `Promoter`.
+
+    Args:
+        judge: Opens the sealed test part.
+        study: The study.
+        best: The candidates, the best by validation first.
+        experiment_id: The server's id of the study's experiment.
+        trainer: Makes an executor of trial workers, for recipes that train candidates again.
+        force: Make the first candidate the champion, whatever the policy says.
+        told: Hears how far it is.
+
+    Raises:
+        NothingToPromote: There is no candidate that can be judged.
+        PromotionRefused: What would be served is not what was trained.
+        TrackingError: The server cannot or will not take the model, or its champion is damaged.
+    """
+    runs = read_runs(read_all(study.folder.journal))
+    by_number = {trial.number: runs[f"{study.facts.uid}-{trial.number:05d}"] for trial in best}
+    repeated: list[Repeated] = []
+    if study.config.promotion.seeds and trainer is not None:
+        repeated = _repeated(trainer, study, best, by_number, told)
+        best = ranked(best, repeated, study.config.objective.sense)
+    candidates = [
+        Candidate(trial, checkpoint)
+        for trial in best
+        if (checkpoint := _at_hand(study, by_number[trial.number])) is not None
+    ]
+    if not candidates or candidates[0].trial is not best[0]:
+        raise NothingToPromote(f"Trial {best[0].number} has no checkpoint in the journal {study.folder.journal}.")
+    record = Record(study.journal, study.config.study, study.facts.uid, study.run_id)
+    registry = ModelRegistry(study.server)
+    promoter = Promoter(study.config, study.data, registry, judge.ask, record, user_folder=study.user_folder)
+    return promoter.promote(candidates, experiment_id=experiment_id, force=force, repeated=repeated)
 
 
-def _tags(source: Mapping[str, Any], scores: Scores, decision: Decision) -> dict[str, str]:
-    """What the registered version says about itself."""
-    return {
-        **{f"regatta.{key}": str(value) for key, value in source.items()},
-        **{f"regatta.{key}": repr(value) for key, value in scores.to_json().items()},
-        "regatta.decision": decision.reason,
-    }
+def note_evidence(
+    promoted: Promoted,
+    server: str,
+    run_id: Callable[[str], str | None],
+    experiment_id: Callable[[str], str | None],
+) -> Promoted:
+    """Says on the version which run has the evidence, where the server had none when it was registered.
+
+    To be called when the journal has arrived. Returns what was promoted, with the run of its evidence and where people
+    find it.
+
+    Args:
+        promoted: What came of a promotion.
+        server: Address of the tracking server.
+        run_id: Tells the server's id of a run.
+        experiment_id: Tells the server's id of an experiment.
+    """
+    found = promoted.evidence_run
+    if found is None and promoted.evidence is not None:
+        found = run_id(promoted.evidence)
+        if found is not None:
+            ModelRegistry(server).tag(promoted.version, {EVIDENCE_TAG: found})
+    where = experiment_id(experiment_of(promoted.version.name))
+    address = run_address(server, where, found) if where is not None and found is not None else None
+    return replace(promoted, evidence_run=found, evidence_address=address)
 
 
-def _in_words(scores: Scores, metric: str | None) -> str:
-    """A score as people say it: `test accuracy 0.9778`."""
-    name = metric or scores.headline
-    return f"{name.replace('_', ' ')} {scores.values[name]:.4f}"
+def _at_hand(study: StudyOnDisk, run: RunHistory) -> Path | None:
+    """The file of a run's checkpoint, which another machine may have brought to the tracking server alone."""
+    path = run.checkpoint(study.folder.root)
+    if path is None or path.is_file() or not run.checkpoints or not run.checkpoints[-1].delivered:
+        return path
+    try:
+        bring(make_tracker(study.server), study.config.study, run.uid, run.checkpoints[-1].sha256, path)
+    except (Refused, Unavailable) as problem:
+        raise TrackingError(
+            f"The checkpoint of trial {run.number} is on {without_secrets(study.server)} alone, and cannot be had from "
+            f"there: {problem}."
+        ) from None
+    return path
+
+
+def _repeated(
+    trainer: Callable[[], Executor],
+    study: StudyOnDisk,
+    best: Sequence[TrialHistory],
+    runs: dict[int, RunHistory],
+    told: Callable[[str], None],
+) -> list[Repeated]:
+    """The candidates, trained again with other seeds; those that were so before are not another time."""
+    config, kept = study.config, Kept(study.folder.root / "repetitions.json")
+    objective, times = config.objective, config.promotion.seeds
+    place = study.folder.root / "repetitions"
+    specs = [
+        TrialSpec(
+            trial.number,
+            1,
+            runs[trial.number].config,
+            str(study.data.folder),
+            str(place),
+            objective.metric,
+            objective.sense,
+        )
+        for trial in best
+    ]
+    by_number = {spec.number: each for spec in specs if (each := kept.of(spec, times)) is not None}
+    new = [spec for spec in specs if spec.number not in by_number]
+    if new:
+        hung = config.execution.hung_after_s
+        try:
+            found = repeat(trainer(), new, times, place, hung_after_s=hung, told=told)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)  # all that counts is what came of them
+        by_number |= {each.trial: each for each in found}
+        whole = [spec for spec in new if not by_number[spec.number].failed]  # what failed may come off another time
+        kept.keep(whole, times, [by_number[spec.number] for spec in whole])
+    return [by_number[spec.number] for spec in specs]

@@ -1,4 +1,4 @@
-"""Pictures as PNG: the curves of a trial, a look at the samples of a data set, and in `surface` a model's decisions.
+"""Pictures: the curves of a trial as SVG; as PNG a look at the samples of a data set, and a model's decisions.
 
 Each is quick enough to be drawn while trials run, and none of them needs a screen or a window.
 """

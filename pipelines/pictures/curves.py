@@ -1,7 +1,7 @@
-"""The picture of one trial: its curves over epochs as a PNG, quick enough to draw after every trial.
+"""The picture of one trial: its curves over epochs as an SVG.
 
-It is laid out in pixels and drawn with plain lines and texts: matplotlib's axes and ticks cost several times what these
-few artists do.
+It is laid out in pixels and written down as plain lines and texts, which takes less than a millisecond: after every
+trial, there is time for that.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pipelines.pictures.sheet import HEIGHT_PX, INK, WIDTH_PX, Box, Floats, Sheet, fresh_sheet
+from pipelines.pictures.sheet import HEIGHT_PX, INK, WIDTH_PX, Box, Floats, Sheet
 
 ACCENT, TRAIN, MUTED, GRID, WARN = "#0b7285", "#8a94a0", "#66717d", "#e6e9ed", "#b4452f"
-LEFT, LABEL_ROOM, GUTTER = 62, 94, 56  # room for tick labels, for the labels at a curve's end, between the columns
+LEFT, LABEL_ROOM, GUTTER = 62, 100, 56  # room for tick labels, for the labels at a curve's end, between the columns
+SMALL = 12.5
 HIGHEST = 1e300  # stores keep an infinity as the largest double; beyond this a number is not meant as one
 MOST_SIDE_PANELS = 3
 RATES = ("learning_rate", "lr")
@@ -35,19 +36,19 @@ def loss_curve(curves: Curves, *, title: str, best_epoch: int | None) -> bytes:
         best_epoch: The epoch to mark, or None.
 
     Returns:
-        A PNG of 900 x 540 pixels.
+        An SVG of 800 x 500 pixels, readable also where it is shown at 640.
     """
     curves = {name: points for name, points in curves.items() if "/" not in name}
     pairs = _pairs(name for name in curves if name not in RATES)
     epochs = [epoch for points in curves.values() for epoch, _ in points]
-    sheet = fresh_sheet()
-    sheet.text(LEFT, HEIGHT_PX - 30, title, size=13, weight="bold", fit_px=WIDTH_PX - LEFT - 10)
+    sheet = Sheet()
+    sheet.text(LEFT, HEIGHT_PX - 30, title, size=18, weight="bold", fit_px=WIDTH_PX - LEFT - 10)
     subtitle = _subtitle(curves, pairs, best_epoch) if epochs else "No epoch was recorded."
     sheet.text(LEFT, HEIGHT_PX - 51, subtitle, color=MUTED, fit_px=WIDTH_PX - LEFT - 10)
     if not epochs:
-        return sheet.png()
+        return sheet.svg(title, subtitle)
     missing = _missing_sentence(curves)
-    sheet.text(LEFT, 10, missing, color=WARN, size=8.5, fit_px=WIDTH_PX - LEFT - 10)
+    sheet.text(LEFT, 10, missing, color=WARN, size=SMALL, fit_px=WIDTH_PX - LEFT - 10)
     span, floor, top = (min(epochs), max(epochs)), 48 + (16 if missing else 0), HEIGHT_PX - 92
     rate = [point for name in RATES for point in curves.get(name, ()) if _is_number(point[1])]
     strip = 76 if len({value for _, value in rate}) > 1 else 0
@@ -67,8 +68,8 @@ def loss_curve(curves: Curves, *, title: str, best_epoch: int | None) -> bytes:
             _draw_panel(sheet, pair, curves, (left, bottom + (height + 34) * rank, width, height), span, best_epoch)
     if side[MOST_SIDE_PANELS:]:
         rest = ", ".join(pair[0] for pair in side[MOST_SIDE_PANELS:])
-        sheet.text(WIDTH_PX - 10, top + 25, f"not drawn: {rest}", color=MUTED, size=8, ha="right", fit_px=300)
-    return sheet.png()
+        sheet.text(WIDTH_PX - 10, top + 25, f"not drawn: {rest}", color=MUTED, size=SMALL, ha="right", fit_px=300)
+    return sheet.svg(title, ". ".join(filter(None, (subtitle, missing))))
 
 
 @dataclass(frozen=True)
@@ -130,26 +131,28 @@ def _draw_panel(
     panel = _Panel.around(box, span, values, keep=keep)
     sheet.text(left, bottom + height + 9, f"{pair[0]}{_scale_note(panel, values)}", weight="bold", fit_px=width)
     for value, label in panel.ticks():
-        sheet.line([left, left + width], [panel.y(value)] * 2, GRID, 0.8, order=0)
-        sheet.text(left - 7, panel.y(value), label, color=MUTED, size=8.5, ha="right", va="center")
+        sheet.line([left, left + width], [panel.y(value)] * 2, GRID, 1.1, order=0)
+        sheet.text(left - 7, panel.y(value), label, color=MUTED, size=SMALL, ha="right", va="center")
     best = best_epoch if best_epoch is not None and span[0] <= best_epoch <= span[1] else None
     if best is not None:
         x = panel.x(best)
-        sheet.line([x, x], [bottom, bottom + height], ACCENT, 0.9, order=1, dash=(3, 3))
+        sheet.line([x, x], [bottom, bottom + height], ACCENT, 1.25, order=1, dash=(4, 4))
         if height > 150:
             side, shift = ("right", -5) if x > left + width - 84 else ("left", 5)
-            sheet.text(x + shift, bottom + height - 4, f"best epoch {best}", color=ACCENT, size=8.5, ha=side, va="top")
+            sheet.text(
+                x + shift, bottom + height - 4, f"best epoch {best}", color=ACCENT, size=SMALL, ha=side, va="top"
+            )
     labels: list[tuple[float, str, str]] = []
-    for name, kind, color, thick in ((pair[0], "train", TRAIN, 1.6), (pair[1], "val", ACCENT, 2.1)):
+    for name, kind, color, thick in ((pair[0], "train", TRAIN, 2.2), (pair[1], "val", ACCENT, 2.9)):
         drawn = _draw_curve(sheet, panel, curves.get(name, ()), color, thick)
         if drawn:
             labels.append((panel.y(drawn[-1][1]), f"{kind} {drawn[-1][1]:.4g}", color))
         if best is not None and best in dict(drawn):
-            sheet.dots([panel.x(best)], [panel.y(dict(drawn)[best])], color, 7, ring="white")
+            sheet.dots([panel.x(best)], [panel.y(dict(drawn)[best])], color, 9, ring="#ffffff")
     if not labels:
         sheet.text(left + width / 2, bottom + height / 2, "no finite value", color=WARN, ha="center", va="center")
     for y, label, color in _apart(labels, 15):
-        sheet.text(left + width + 4, y, label, color=MUTED if color == TRAIN else color, size=9, va="center")
+        sheet.text(left + width + 4, y, label, color=MUTED if color == TRAIN else color, size=13, va="center")
 
 
 def _draw_curve(sheet: Sheet, panel: _Panel, points: Sequence[tuple[int, float]], color: str, thick: float) -> Points:
@@ -160,14 +163,14 @@ def _draw_curve(sheet: Sheet, panel: _Panel, points: Sequence[tuple[int, float]]
         stretch = list(group)
         xs = [panel.x(epoch) for epoch, _ in stretch]
         if not finite:
-            sheet.dots(xs, [panel.box[1] + 5] * len(xs), WARN, 5, marker="x")
+            sheet.dots(xs, [panel.box[1] + 5] * len(xs), WARN, 8, marker="x")
             continue
         drawn += stretch
         ys = [panel.y(value) for _, value in stretch]
         if len(stretch) > 1:
             sheet.line(xs, ys, color, thick, order=3, clip=clip)
         elif panel.holds(stretch[0][1]):
-            sheet.dots(xs, ys, color, 5)
+            sheet.dots(xs, ys, color, 7)
     return drawn
 
 
@@ -175,26 +178,26 @@ def _draw_rate(sheet: Sheet, rate: Points, box: Box, span: tuple[int, int]) -> N
     left, bottom, width, height = box
     panel = _Panel.around(box, span, [value for _, value in rate], log_above=10)
     scale = " (log scale)" if panel.log else ""
-    sheet.text(left, bottom + height + 7, "learning rate" + scale, weight="bold", size=9)
+    sheet.text(left, bottom + height + 7, "learning rate" + scale, weight="bold", size=13)
     xs, ys = [panel.x(rate[0][0])], [panel.y(rate[0][1])]
     for epoch, value in rate[1:]:  # it holds for an epoch and jumps to the next one's
         xs += [panel.x(epoch)] * 2
         ys += [ys[-1], panel.y(value)]
-    sheet.line(xs, ys, INK, 1.3, order=3)
-    sheet.text(left - 7, ys[0], f"{rate[0][1]:.3g}", color=MUTED, size=8.5, ha="right", va="center")
-    sheet.text(left + width + 4, ys[-1], f"{rate[-1][1]:.3g}", size=9, va="center")
+    sheet.line(xs, ys, INK, 1.8, order=3)
+    sheet.text(left - 7, ys[0], f"{rate[0][1]:.3g}", color=MUTED, size=SMALL, ha="right", va="center")
+    sheet.text(left + width + 4, ys[-1], f"{rate[-1][1]:.3g}", size=13, va="center")
     _draw_epochs(sheet, box, span)
 
 
 def _draw_epochs(sheet: Sheet, box: Box, span: tuple[int, int]) -> None:
     panel = _Panel(box, span, 0.0, 1.0, log=False)
     left, bottom, width, _ = box
-    sheet.line([left, left + width], [bottom] * 2, MUTED, 0.8)
+    sheet.line([left, left + width], [bottom] * 2, MUTED, 1.1)
     step = max(1, round(_round_step((span[1] - span[0]) / max(2.0, width / 48))))
     for epoch in range(-(-span[0] // step) * step, span[1] + 1, step):
-        sheet.line([panel.x(epoch)] * 2, [bottom, bottom - 4], MUTED, 0.8)
-        sheet.text(panel.x(epoch), bottom - 7, str(epoch), color=MUTED, size=8.5, ha="center", va="top")
-    sheet.text(left + width / 2, bottom - 21, "epoch, counted from 0", color=MUTED, size=8.5, ha="center", va="top")
+        sheet.line([panel.x(epoch)] * 2, [bottom, bottom - 4], MUTED, 1.1)
+        sheet.text(panel.x(epoch), bottom - 7, str(epoch), color=MUTED, size=SMALL, ha="center", va="top")
+    sheet.text(left + width / 2, bottom - 21, "epoch, counted from 0", color=MUTED, size=SMALL, ha="center", va="top")
 
 
 def _is_number(value: float) -> bool:

@@ -9,13 +9,18 @@ import os
 from pathlib import Path
 
 from pipelines.records import StudyHistory
-from pipelines.report.page import to_html
+from pipelines.report.page import Draft, to_html
 
-__all__ = ["to_html", "write_report"]
+__all__ = ["Draft", "to_html", "write_report"]
 
 
-def write_report(history: StudyHistory, path: Path) -> Path:
+def write_report(history: StudyHistory, path: Path, draft: Draft | None = None) -> Path:
     """Writes the report to `path`, making its folder; a reader sees the old file or the new one, never a part.
+
+    Args:
+        history: The sweep.
+        path: Of the file.
+        draft: What was written of it before.
 
     Returns:
         `path`.
@@ -24,7 +29,7 @@ def write_report(history: StudyHistory, path: Path) -> Path:
         OSError: The file cannot be written; an older one is still as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = to_html(history).encode("utf-8", errors="xmlcharrefreplace")
+    page = to_html(history, draft).encode("utf-8", errors="xmlcharrefreplace")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html import escape
 
 from pipelines.records import StudyHistory
@@ -28,7 +30,7 @@ from pipelines.report.summary import Summary
 
 MOST_BYTES = 9_700_000
 """Of a page that opens on a phone; pictures are left out where they would not fit any more."""
-_BELOW = (
+_BELOW: tuple[Callable[[Summary], str], ...] = (
     history_section,
     importance_section,
     parallel_section,
@@ -40,19 +42,36 @@ _BELOW = (
     acts_section,
     failures_section,
 )
+_OF_THE_END = (phases_section,)
+"""Those of them that say something of the sweep's end; all others are about its trials."""
 # The browser itself keeps the page from loading anything, whatever a trial's parameters contain.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
 
 
-def to_html(history: StudyHistory) -> str:
+class Draft:
+    """What a page says of a sweep's trials, written before the sweep has quite come to its end."""
+
+    def __init__(self, history: StudyHistory) -> None:
+        """Writes it."""
+        self._about = _trials_of(history)
+        summary = Summary(history)
+        self._sections = {tell: tell(summary) for tell in _BELOW if tell not in _OF_THE_END}
+
+    def sections_for(self, history: StudyHistory) -> Mapping[Callable[[Summary], str], str]:
+        """The sections that a page of this history has, too: none where anything about its trials is not the same."""
+        return self._sections if _trials_of(history) == self._about else {}
+
+
+def to_html(history: StudyHistory, draft: Draft | None = None) -> str:
     """The whole page as text: the style, plotly.js, the data and the script are inside."""
     from plotly.offline import get_plotlyjs
 
     summary = Summary(history)
     above = [headline(summary), best_section(summary), front_section(summary)]
-    below = [tell(summary) for tell in _BELOW]
+    written = draft.sections_for(history) if draft is not None else {}
+    below = [written[tell] if tell in written else tell(summary) for tell in _BELOW]
     labels = data("labels", {trial.number: "<br>".join(hover_lines(summary, trial)) for trial in history.trials})
     plotly = get_plotlyjs()
     room = MOST_BYTES - sum(len(part.encode("utf-8", "xmlcharrefreplace")) for part in (*above, *below, labels, plotly))
@@ -79,3 +98,8 @@ Everything on this page is in this file.</footer>
 </body>
 </html>
 """
+
+
+def _trials_of(history: StudyHistory) -> StudyHistory:
+    """A history without what is known only when a sweep is over."""
+    return replace(history, champion=None, seconds=None, ended=None, phases={})

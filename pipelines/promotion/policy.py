@@ -1,0 +1,242 @@
+"""The rules of a promotion, and what they say of one candidate. Pure: measurements in, a decision out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipelines.forms import IN_ONNX, Form
+from pipelines.package import Scores
+from pipelines.promotion.comparison import Comparison
+from pipelines.promotion_rules import Promotion
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the judge measured of a candidate.
+
+    Attributes:
+        scores: On the sealed test part.
+        bytes: Of the file that is served; None where there is none of a kind that is measured.
+        latency_ms: Median of one row's answer; None where it was not measured.
+        parity: Largest difference between the served form's outputs and the Keras model's.
+        allowed: How large it may be.
+        form: In which form it is served, and why.
+    """
+
+    scores: Scores
+    bytes: int | None = None
+    latency_ms: float | None = None
+    parity: float | None = None
+    allowed: float | None = None
+    form: Form = IN_ONNX
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What one rule says.
+
+    Attributes:
+        rule: Its name in the recipe, below `promotion`.
+        held: Whether the candidate keeps it.
+        text: The same for a person.
+        value: What was measured.
+        limit: What was asked for.
+        short: By how much the candidate fails it, in the unit of the value; None where it keeps it.
+    """
+
+    rule: str
+    held: bool
+    text: str
+    value: float | None = None
+    limit: float | None = None
+    short: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types; no number that JSON has no word for."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the candidate becomes the champion, and why.
+
+    Attributes:
+        promoted: Whether it does.
+        reason: For a person: the comparison, and every rule that it fails.
+        rulings: What each rule says.
+        forced: Whether it does against the rules, as somebody asked for that.
+    """
+
+    promoted: bool
+    reason: str
+    rulings: tuple[Ruling, ...] = field(default=())
+    forced: bool = False
+
+    @property
+    def broken(self) -> tuple[Ruling, ...]:
+        """The rules that the candidate fails."""
+        return tuple(ruling for ruling in self.rulings if not ruling.held)
+
+    def rules_json(self) -> str:
+        """The rulings as a tag holds them."""
+        return json.dumps([ruling.to_json() for ruling in self.rulings])
+
+
+def decide(measured: Measured, comparison: Comparison | None, policy: Promotion) -> Decision:
+    """What the rules say of a candidate.
+
+    Args:
+        measured: Of the candidate.
+        comparison: With the champion, by the policy's metric; None where there is no champion yet.
+        policy: The rules.
+    """
+    rulings = [*(_against(comparison, policy) if comparison is not None else ()), *_limits(measured, policy)]
+    broken = [ruling.text for ruling in rulings if not ruling.held]
+    if comparison is None:
+        metric = policy.metric or measured.scores.headline
+        told = f"the first champion, with {metric} {measured.scores.values[metric]:.4f}"
+    else:
+        told = (
+            f"{comparison.metric} {comparison.mine:.4f} against the champion's {comparison.theirs:.4f}: "
+            f"{_gain_words(comparison)}"
+        )
+    if not broken:
+        return Decision(True, told, tuple(rulings))
+    told = told.replace("the first champion", "there is no champion yet")
+    return Decision(False, f"{told}; {'; '.join(broken)}", tuple(rulings))
+
+
+def forced(decision: Decision) -> Decision:
+    """The same decision as somebody wants it who knows better; one that needs no force stays as it is."""
+    if decision.promoted:
+        return decision
+    return replace(decision, promoted=True, forced=True, reason=f"forced, against the policy: {decision.reason}")
+
+
+def _gain_words(comparison: Comparison) -> str:
+    word = f"better by {comparison.gain:.4f}" if comparison.gain > 0 else f"a gain of {comparison.gain:.4f}"
+    if not (math.isfinite(comparison.low) and math.isfinite(comparison.high)):
+        return word
+    tested = "" if comparison.p is None else f", {comparison.test} {comparison.p:.3g}"
+    return (
+        f"{word} ({100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to {comparison.high:+.4f} over "
+        f"{comparison.samples:,} samples{tested})"
+    )
+
+
+def _against(comparison: Comparison, policy: Promotion) -> list[Ruling]:
+    """What the rules say that compare with the champion."""
+    gain = comparison.gain
+    wanted = f"more than {policy.min_gain:g}" if policy.min_gain else "any gain at all"
+    rulings = [
+        _ruling(
+            "min_gain",
+            gain > policy.min_gain,
+            gain,
+            policy.min_gain,
+            policy.min_gain - gain,
+            lambda short: f"promotion.min_gain asks for {wanted}: short by {short:.4f}",
+        )
+    ]
+    if policy.confidence is not None:
+        rulings.append(_sure(comparison, policy.min_gain, policy.level))
+    if policy.max_class_drop is not None and comparison.class_drops:
+        name, drop = max(comparison.class_drops.items(), key=lambda entry: entry[1])
+        rulings.append(
+            _ruling(
+                "max_class_drop",
+                drop <= policy.max_class_drop + 1e-12,
+                drop,
+                policy.max_class_drop,
+                drop - policy.max_class_drop,
+                lambda short: (
+                    f"the recall of class '{name}' falls by {drop:.4f}, where promotion.max_class_drop allows "
+                    f"{policy.max_class_drop:g}: too much by {short:.4f}"
+                ),
+            )
+        )
+    return rulings
+
+
+def _sure(comparison: Comparison, min_gain: float, level: float) -> Ruling:
+    """Whether the gain is more than chance: by its interval, and for an accuracy by the exact test as well.
+
+    The interval of an accuracy that rests on a handful of samples is too short, which the test is not.
+    """
+    low, p, most = comparison.low, comparison.p, 1.0 - level
+    if low > min_gain and comparison.test.startswith("McNemar") and p is not None and not p <= most:
+        text = (
+            f"promotion.confidence asks for a {comparison.test} of at most {most:.4g}, and the two differ on too few "
+            f"samples for it ({comparison.only_mine} that only the candidate has right, {comparison.only_theirs} that "
+            f"only the champion has): it is {p:.3g}, too much by {p - most:.3g}"
+        )
+        return Ruling("confidence", False, text, p, most, p - most)
+    return _ruling(
+        "confidence",
+        low > min_gain,
+        low,
+        min_gain,
+        min_gain - low,
+        lambda short: (
+            f"promotion.confidence asks that the gain's interval begins above {min_gain:g}, and it begins at "
+            f"{low:.4f}: short by {short:.4f}"
+        ),
+    )
+
+
+def _limits(measured: Measured, policy: Promotion) -> list[Ruling]:
+    """What the rules say that a first champion must keep, too."""
+    rulings: list[Ruling] = []
+    if measured.parity is not None and measured.allowed is not None:
+        parity, allowed = measured.parity, measured.allowed
+        rulings.append(
+            _ruling(
+                "parity",
+                parity <= allowed,
+                parity,
+                allowed,
+                parity - allowed,
+                lambda short: (
+                    f"promotion.parity allows a difference of {allowed:.2g} between what is served and the Keras "
+                    f"model, and there is one of {parity:.2g}: too much by {short:.2g}"
+                ),
+            )
+        )
+    for rule, value, limit, unit in (
+        ("max_bytes", measured.bytes, policy.max_bytes, "bytes"),
+        ("max_latency_ms", measured.latency_ms, policy.max_latency_ms, "ms"),
+    ):
+        if limit is not None:
+            rulings.append(_limit(rule, value, limit, unit))
+    return rulings
+
+
+def _limit(rule: str, value: float | None, limit: float, unit: str) -> Ruling:
+    if value is None:
+        text = f"promotion.{rule} allows {limit:g} {unit}, and nothing could be measured: there is no ONNX form"
+        return Ruling(rule, False, text, None, limit, None)
+    measured = value
+    return _ruling(
+        rule,
+        measured <= limit,
+        measured,
+        limit,
+        measured - limit,
+        lambda short: (
+            f"promotion.{rule} allows {limit:,g} {unit}, and the candidate has {measured:,.6g}: too much by "
+            f"{short:,.4g}"
+        ),
+    )
+
+
+def _ruling(rule: str, held: bool, value: float, limit: float, short: float, broken: Callable[[float], str]) -> Ruling:
+    if held:
+        return Ruling(rule, True, f"promotion.{rule} holds: {value:.6g} against {limit:.6g}", value, limit)
+    return Ruling(rule, False, broken(short), value, limit, short)

@@ -1,0 +1,186 @@
+"""Who was champion when, and why. The history is in the registry itself, so that every machine sees the same one.
+
+Each move of `champion` is a tag of the registered model, whose key sorts by time. A move is made in four steps, in this
+order: what it is about to do is noted on the version, `champion` moves, `previous` moves, the history gets its entry.
+Whoever dies in between leaves enough for `mend`, which the next promotion or rollback begins with, to do the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
+
+PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
+INTENT_TAG, SINCE_TAG = "regatta.reign", "regatta.champion_since"
+EVIDENCE_TAG = "regatta.evidence_run"
+_KEY = "regatta.reign."
+_MOST = 300
+"""Moves that the history keeps; the oldest ones are dropped for newer ones."""
+_LONGEST = 2000
+
+
+class Registry(Protocol):
+    """What a history needs of a registry; `pipelines.tracking.models.ModelRegistry` is one."""
+
+    def model(self, name: str) -> RegisteredModel:
+        """All that there is under a name."""
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Adds tags to a version."""
+
+    def tag_model(self, name: str, key: str, value: str) -> None:
+        """Adds a tag to the model as a whole."""
+
+    def untag_model(self, name: str, key: str) -> None:
+        """Takes a tag away from the model as a whole."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Has an alias name a version."""
+
+
+@dataclass(frozen=True)
+class Reign:
+    """That a version became the champion.
+
+    Attributes:
+        at: When, in UTC.
+        action: `promoted`, `forced` (against the policy), `rolled back`, or `found`: by somebody else than us.
+        version: Which.
+        before: The one that it took the place of, or None.
+        why: In words.
+        evidence: What names the run with the evidence in the journal, or None.
+        score: What it was judged by, and its value; None where nobody judged it.
+        gain: By how much it was better than the one before, with the ends of its interval; None where that is unknown.
+    """
+
+    at: str
+    action: str
+    version: str
+    before: str | None = None
+    why: str = ""
+    evidence: str | None = None
+    score: tuple[str, float] | None = None
+    gain: tuple[float | None, float | None, float | None] | None = None
+
+    @property
+    def key(self) -> str:
+        """Of its tag."""
+        return f"{_KEY}{self.at.replace(':', '').replace('-', '')}-v{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types."""
+        return asdict(self)
+
+    def as_tag(self) -> str:
+        """The same as a tag holds it."""
+        return json.dumps({key: value for key, value in self.to_json().items() if value is not None})
+
+    def sentence(self) -> str:
+        """For a person."""
+        took = f", in place of version {self.before}" if self.before else ""
+        return f"{self.at}  version {self.version} {_WORDS.get(self.action, self.action)}{took}: {self.why}"
+
+
+_WORDS = {
+    PROMOTED: "became the champion",
+    FORCED: "was made the champion by force",
+    ROLLED_BACK: "became the champion again",
+    FOUND: "was found as the champion",
+}
+
+
+def now() -> str:
+    """The time, in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment_after(model: RegisteredModel) -> str:
+    """The time for a move that happens now: none is before the last one, whatever another machine's clock said then."""
+    last, at = _noted(model)[-1:], now()
+    if not last or at > last[0].at:
+        return at
+    try:
+        then = datetime.fromisoformat(last[0].at) + timedelta(milliseconds=1)
+    except ValueError:
+        return at
+    return then.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def reigns_of(model: RegisteredModel) -> tuple[Reign, ...]:
+    """The history of a model, oldest first, with what an interrupted move or somebody else's has left out of it."""
+    noted = _noted(model)
+    missing = _missing(model, noted)
+    return (*noted, missing) if missing else noted
+
+
+def crown(registry: Registry, version: Version, reign: Reign) -> None:
+    """Moves `champion` to the version and `previous` to the one before, and notes it."""
+    reign = replace(reign, why=reign.why[:_LONGEST])
+    registry.tag(version, {INTENT_TAG: reign.as_tag(), SINCE_TAG: reign.at})
+    registry.set_alias(version.name, CHAMPION, version.version)
+    if reign.before is not None and reign.before != version.version:
+        registry.set_alias(version.name, PREVIOUS, reign.before)
+    registry.tag_model(version.name, reign.key, reign.as_tag())
+
+
+def mend(registry: Registry, model: RegisteredModel) -> RegisteredModel:
+    """Completes what an interrupted move has left, and notes what somebody else has done; returns what there is then.
+
+    `previous` names the one before the champion afterwards, whoever has moved what.
+    """
+    noted = _noted(model)
+    missing = _missing(model, noted)
+    changed = missing is not None
+    if missing is not None:
+        registry.tag_model(model.name, missing.key, missing.as_tag())
+        noted = (*noted, missing)
+    for old in noted[: max(0, len(noted) - _MOST)]:
+        registry.untag_model(model.name, old.key)
+        changed = True
+    before = noted[-1].before if noted else None
+    previous = model.with_alias(PREVIOUS)
+    there = before is not None and model.version(before) is not None
+    if before is not None and there and (previous is None or previous.version != before):
+        registry.set_alias(model.name, PREVIOUS, before)
+        changed = True
+    return registry.model(model.name) if changed else model
+
+
+def _noted(model: RegisteredModel) -> tuple[Reign, ...]:
+    """What the tags tell; one that nobody can read tells nothing."""
+    found = [_read(model.tags[key]) for key in sorted(model.tags) if key.startswith(_KEY)]
+    return tuple(reign for reign in found if reign is not None)
+
+
+def _missing(model: RegisteredModel, noted: tuple[Reign, ...]) -> Reign | None:
+    """What the history lacks: the reign of the champion, where its last entry is about another version."""
+    champion = model.with_alias(CHAMPION)
+    last = noted[-1] if noted else None
+    if champion is None or (last is not None and last.version == champion.version):
+        return None
+    intent = _read(champion.tags.get(INTENT_TAG, ""))
+    if intent is not None and intent.version == champion.version and all(intent.key != reign.key for reign in noted):
+        return intent
+    before = last.version if last is not None else None
+    if last is None and SINCE_TAG in champion.tags:  # crowned before there was a history
+        previous = model.with_alias(PREVIOUS)
+        before = previous.version if previous is not None else None
+        why = champion.tags.get("regatta.decision", "")
+        return Reign(champion.tags[SINCE_TAG], PROMOTED, champion.version, before, why)
+    return Reign(
+        moment_after(model), FOUND, champion.version, before, "its alias was moved by somebody else than Regatta"
+    )
+
+
+def _read(text: str) -> Reign | None:
+    try:
+        told = json.loads(text)
+        pairs = {key: tuple(told[key]) for key in ("score", "gain") if told.get(key) is not None}
+        return Reign(**{**told, **pairs})
+    except (ValueError, TypeError, AttributeError):
+        return None
