@@ -103,10 +103,14 @@ def named(runs: Iterable[RunHistory]) -> str:
     listed = list(runs)
     numbers = sorted(run.number for run in listed if run.number is not None and run.parent is not None)
     words = []
-    if any(run.tags.get("regatta.kind") == "training" for run in listed):
+    kinds = [run.tags.get("regatta.kind") for run in listed]
+    promotions = kinds.count("promotion")
+    if "training" in kinds:
         words.append("the training")
-    elif len(numbers) < len(listed):
+    elif len(numbers) + promotions < len(listed):
         words.append("the sweep's own run")
+    if promotions:
+        words.append("the run of a promotion" if promotions == 1 else f"the runs of {promotions} promotions")
     if numbers:
         shown = [str(number) for number in numbers[:_NAMED]]
         more = [f"{len(numbers) - _NAMED} more"] if len(numbers) > _NAMED else []

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 
-from pipelines.checkpoints import sha256_of, write_whole
+from pipelines.checkpoints import sha256_of
 from pipelines.history import NotedCheckpoint, RunHistory
 from pipelines.reconcile.case import Case, named
 from pipelines.tracking.base import CHECKPOINT_TAG, Refused, Tracker
 from pipelines.tracking.courier import Courier
 from pipelines.tracking.entries import CheckpointDropped, CheckpointKept, RunBegun
+from pipelines.tracking.fetching import bring_model
 from pipelines.tracking.holdings import HeldCheckpoint
 from pipelines.tracking.journal import read_all
 
@@ -24,11 +24,14 @@ def compare_files(case: Case, held: list[HeldCheckpoint], tracker: Tracker | Non
     for run in case.runs.values():
         for kept in run.checkpoints:
             problem = _problem(case.folder.root / kept.path, kept, digests=digests)
+            if kept.delivered and not (case.folder.root / kept.path).is_file():  # it never was on this disk
+                lost = tracker is not None and (run.uid, kept.sha256) not in ready
+                problem = "is gone from MLflow, where alone it was" if lost else None
             if kept.dropped is None and problem:
                 what = f"the checkpoint of {named([run])}, {kept.path}, {problem}"
                 model_id = ready.get((run.uid, kept.sha256))
                 if tracker is not None and model_id is not None:
-                    fetch = partial(_fetch, tracker, model_id, case.folder.root / kept.path, kept)
+                    fetch = partial(bring_model, tracker, model_id, kept.sha256, case.folder.root / kept.path)
                     case.findings.off(what, fetch, "brought back from MLflow")
                 else:
                     case.findings.off(what)
@@ -92,14 +95,6 @@ def _problem(path: Path, kept: NotedCheckpoint, *, digests: bool) -> str | None:
     if not path.is_file():
         return "is gone"
     return "is damaged: its digest is another" if digests and sha256_of(path) != kept.sha256 else None
-
-
-def _fetch(tracker: Tracker, model_id: str, path: Path, kept: NotedCheckpoint) -> None:
-    with tempfile.TemporaryDirectory(prefix="regatta-checkpoint-") as folder:
-        back = tracker.fetch_checkpoint(model_id, Path(folder))
-        if sha256_of(back) != kept.sha256:
-            raise Refused("MLflow's copy is damaged, too")
-        write_whole(path, lambda beside: beside.write_bytes(back.read_bytes()))
 
 
 def _deliver(courier: Courier, uid: str) -> None:

@@ -15,6 +15,7 @@ from pipelines.home import Home, StudyFolder
 from pipelines.reconcile.case import Case, Findings
 from pipelines.reconcile.mending import mend_here, mend_loss, mend_there
 from pipelines.tracking import make_tracker
+from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Unavailable
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.sender import Sender
@@ -143,7 +144,7 @@ def _reconcile(name: str, case: Case, server: str) -> Mended:
             _carry_all(sender)
     except Unavailable as error:
         problem = str(error)
-        findings.off(f"the MLflow server at {server} cannot be compared with: {problem}")
+        findings.off(f"the MLflow server at {without_secrets(server)} cannot be compared with: {problem}")
     finally:
         case.close()
     missing = _written(journal) - sender.delivered

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from pipelines.executors.docker.adrift import Adrift, are_noted
+from pipelines.executors.docker.base import EngineGone, EngineRefused
 from pipelines.executors.pids import end_left_over, left_over
 from pipelines.history import RunHistory
 from pipelines.reconcile.case import Case, final_state
@@ -20,6 +22,26 @@ def end_workers(case: Case) -> None:
         goes_on = "go on" if len(processes) > 1 else "goes on"
         end = partial(end_left_over, case.folder.logs)
         case.findings.off(f"{count} of a controller that is gone {goes_on}", end, "ended, slots freed")
+
+
+def end_containers(case: Case) -> None:
+    """Ends workers in containers that have outlived their controller, and removes what is left of others."""
+    if not are_noted(case.folder.logs):
+        return
+    try:
+        adrift = Adrift.of(case.folder.root.name, case.folder.root, case.folder.logs)
+    except (EngineGone, EngineRefused) as problem:
+        case.findings.off(
+            f"Containers of a controller that is gone may go on: the Docker engine does not say ({problem})"
+        )
+        return
+    if adrift.running:
+        count = f"{adrift.running} container{'s' if adrift.running > 1 else ''}"
+        goes_on = "go on" if adrift.running > 1 else "goes on"
+        what = f"{count} of a controller that is gone {goes_on}"
+        case.findings.off(what, adrift.remove, "ended, slots freed")
+    elif not case.findings.check:
+        adrift.remove()
 
 
 def remove_leftovers(case: Case) -> None:

@@ -9,7 +9,7 @@ from pipelines.facts import StudyFacts
 from pipelines.home import StudyFolder
 from pipelines.reconcile.case import Case, Findings
 from pipelines.reconcile.checkpoints import compare_files, compare_models, held_of
-from pipelines.reconcile.leftovers import end_workers, remove_leftovers
+from pipelines.reconcile.leftovers import end_containers, end_workers, remove_leftovers
 from pipelines.reconcile.orphans import close_orphans
 from pipelines.reconcile.points import compare_runs
 from pipelines.reconcile.trials import mend_trials
@@ -48,6 +48,7 @@ def mend_study(folder: StudyFolder, study: Study, facts: StudyFacts, server: str
 def mend_here(case: Case) -> None:
     """What can be mended without a server."""
     end_workers(case)
+    end_containers(case)
     mend_trials(case)
     case.look_again()
     close_orphans(case)

@@ -36,5 +36,8 @@ def _end(run: RunHistory) -> tuple[str, dict[str, str]]:
     state = final_state(run) if run.number is not None else None
     if state is not None:  # all was said but the last word
         return "FAILED" if state is TrialState.FAILED else "FINISHED", {}
-    goes_on = "" if run.tags.get("regatta.kind") == "training" else "; the same command goes on"
+    goes_on = {
+        "training": "",
+        "promotion": "; the next promotion does what is left of it",
+    }.get(run.tags.get("regatta.kind", ""), "; the same command goes on")
     return "KILLED", {"regatta.reason": f"{GONE}{goes_on}", END_REASON: GONE}

@@ -27,23 +27,24 @@ def mend_trials(case: Case) -> None:
         told = _told(run, ended, objectives)
         sampled = json.loads(run.tags.get("regatta.sampled", "{}"))
         drawn = record is not None and sampled.keys() <= record.params.keys()
+        state = ended or TrialState.RUNNING
+        restored = partial(  # with the epochs that the storage has not: the last ones reach it together with the end
+            study.restore,
+            number,
+            sampled,
+            state,
+            told.pop("values"),
+            run.curves.get(objectives[0], {}),
+            attempt=int(run.tags.get("regatta.attempt", "1")),
+            **told,
+        )
         if record is None or (record.state is TrialState.RUNNING and not drawn):
-            state = ended or TrialState.RUNNING
-            restored = partial(
-                study.restore,
-                number,
-                sampled,
-                state,
-                told.pop("values"),
-                run.curves.get(objectives[0], {}),
-                attempt=int(run.tags.get("regatta.attempt", "1")),
-                **told,
-            )
             lost = f"trial {number}" if record is None else f"what trial {number} has drawn"
             off(f"Optuna has lost {lost}", restored, f"it is there again, {state.value}")
         elif record.state is TrialState.RUNNING and ended is not None:
-            settled = partial(study.tell, number, ended, told.pop("values"), **told)
-            off(f"Optuna takes trial {number} for running, which has ended", settled, f"it is {ended.value} there, too")
+            off(
+                f"Optuna takes trial {number} for running, which has ended", restored, f"it is {state.value} there, too"
+            )
         elif record.state is not TrialState.RUNNING and ended is None:
             closed = partial(_close, case, run, record.state)
             done = "its run is closed and says so; its results are lost"

@@ -50,6 +50,8 @@ class SamplerSpec(Spec):
     """A package that it needs, and that Regatta does without."""
     takes_several: ClassVar[bool] = True
     """Whether it can look for several objectives at once."""
+    learns: ClassVar[bool] = True
+    """Whether what it draws next depends on what came of the trials before."""
 
     def misfits(self, what_varies: Sequence[Varying]) -> dict[str, str]:
         """Why it does not go with a search space: what is wrong, by name of what varies, or `sampler` for itself."""

@@ -27,6 +27,7 @@ class ExhaustiveSpec(SamplerSpec):
     one twice or none at all where several trials run at once.
     """
 
+    learns = False
     evenness: ClassVar[float]
 
     def misfits(self, what_varies: Sequence[Varying]) -> dict[str, str]:

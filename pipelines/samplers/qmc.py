@@ -17,6 +17,7 @@ class QmcSampler(SamplerSpec):
     are most even when there are 2, 4, 8, 16… of them.
     """
 
+    learns = False
     name: Literal["qmc"] = "qmc"
     qmc_type: Literal["sobol", "halton"] = "sobol"
     """The sequence of points."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class RandomSampler(SamplerSpec):
     """Every trial drawn at random, independent of the others."""
 
+    learns = False
     name: Literal["random"] = "random"
 
     def make(self, around: Surroundings) -> optuna.samplers.BaseSampler:

@@ -22,12 +22,14 @@ MOST_GOOD = 25
 class TpeSampler(SamplerSpec):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), with Optuna's multivariate form.
 
-    Running trials count as bad ones (Optuna's `constant_liar`), so that workers spread out.
+    Running trials count as bad ones (Optuna's `constant_liar`), so that workers spread out, until their first epochs
+    say what is to be expected of them. From then on they count like those that are over, among the `n_startup_trials`,
+    too. One trial at a time is drawn as Optuna draws it, to the last digit.
     """
 
     name: Literal["tpe"] = "tpe"
     n_startup_trials: int = Field(10, ge=0)
-    """Trials drawn at random before the model is used."""
+    """Trials drawn at random before the model is used: so many must be over, or have ended an epoch."""
     n_ei_candidates: int = Field(24, ge=1)
     """Candidates among which the expected improvement is compared."""
     multivariate: bool = True
@@ -52,10 +54,10 @@ class TpeSampler(SamplerSpec):
 
     def make(self, around: Surroundings) -> optuna.samplers.BaseSampler:
         """The Optuna sampler."""
-        import optuna
+        from pipelines.samplers.foreseeing import ForeseeingTpe
 
         old = {name: self._old(name) for name in OLD_SETTINGS if getattr(self, name) != _default(name)}
-        return optuna.samplers.TPESampler(
+        return ForeseeingTpe(
             **self.settings("group", *OLD_SETTINGS),
             **old,
             group=self.multivariate if self.group is None else self.group,

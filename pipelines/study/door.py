@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState as OptunaState
 
 from pipelines.config import SweepConfig
+from pipelines.errors import StudyError
 from pipelines.home import Home
 from pipelines.records import TrialState
 from pipelines.samplers import Surroundings, highest, varying
@@ -18,15 +20,14 @@ from pipelines.search_space import SearchSpace
 from pipelines.study.beginning import enqueue, note_purpose, warm_up
 from pipelines.study.book import Counts, Known, StudyRecord
 from pipelines.study.endings import told_of
+from pipelines.study.mattering import FEWEST, importances
+from pipelines.study.mirror import Mirror
 from pipelines.study.older import directed
 from pipelines.study.restoring import restore_running
 from pipelines.study.storage import no_experimental_warnings, open_storage
 from pipelines.study.trials import ATTEMPT, Trials
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-_FEWEST_FOR_IMPORTANCES = 11
-"""Complete trials below which the best tenth, that importances are told from, would be a single trial."""
 
 
 class AskedTrial:
@@ -62,10 +63,11 @@ class Study:
         self._storage = storage
         self._several = len(config.objectives) > 1
         objectives, backend = directed(config), open_storage(storage)
+        self._mirror = None if backend is None else Mirror(backend)
         shared = isinstance(storage, str) and bool(uid)
         with no_experimental_warnings():
             self._study = optuna.create_study(
-                storage=backend,
+                storage=self._mirror,
                 study_name=f"{config.study}-{uid}" if shared else config.study,
                 directions=[objective.sense for objective in config.objectives],
                 load_if_exists=True,
@@ -97,6 +99,7 @@ class Study:
         """
         said = warm_up(self._trials, self._config, self._storage, home)
         enqueue(self._trials, self._config)
+        self._write_down()
         self._begun = True
         return said
 
@@ -136,6 +139,8 @@ class Study:
         """Keeps which attempt a trial is at, for a controller that comes after this one."""
         self._open[number].optuna_trial.set_user_attr(ATTEMPT, attempt)
         self._book[number].attempt = attempt
+        if self._mirror is not None:
+            self._mirror.settle()
 
     def _begin_to_ask(self) -> None:
         """Builds the sampler, which may need a package that whoever only looks at the study can do without."""
@@ -231,6 +236,7 @@ class Study:
         kept = {} if self._several else reported
         if restore_running(self._trials, number, params, kept, attempt) and state is not TrialState.RUNNING:
             self.tell(number, state, values, violations=violations, infeasible=infeasible)
+        self._write_down()
 
     # telling about it
 
@@ -248,18 +254,44 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """Share of the first objective that each parameter explains; empty where too few trials are complete to say."""
-        if self.counts().complete < _FEWEST_FOR_IMPORTANCES:
+        if self.counts().complete < FEWEST:
             return {}
-        sign = 1.0 if self._config.objective.sense == "minimize" else -1.0
-        target = (lambda trial: sign * trial.values[0]) if self._several else None
+        sense = self._config.objective.sense if self._several else None
+        return importances(self._study, sense)
+
+    # writing it down
+
+    @contextmanager
+    def in_turns(self) -> Iterator[None]:
+        """Lets what is noted and told wait for `end_turn`, and for the end of all turns.
+
+        A controller that is killed in the middle of a turn loses that much of the storage; the journal has it all.
+        """
+        if self._mirror is None:
+            yield
+            return
+        self._mirror.in_turns = True
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns of few trials; the report says how many there were
-                return dict(optuna.importance.get_param_importances(self._study, target=target))
-        except (ValueError, RuntimeError, ZeroDivisionError):
-            return {}
+            yield
+        finally:
+            self._mirror.in_turns = False
+        self._write_down()
+
+    def end_turn(self) -> None:
+        """Has written what was noted and told in this turn, in one transaction."""
+        if self._mirror is not None:
+            self._mirror.end_turn()
 
     def close(self) -> None:
         """Lets go of the storage."""
         if self._trials.backend is not None:
+            with suppress(
+                StudyError, StorageInternalError
+            ):  # the end of a trial is there, and the journal has the rest
+                self._write_down()
             self._trials.backend.engine.dispose()
+
+    def _write_down(self) -> None:
+        """Has everything that waits in memory written."""
+        if self._mirror is not None:
+            self._mirror.flush()

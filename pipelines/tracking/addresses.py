@@ -7,7 +7,16 @@ of a sweep therefore names the view, the filter and the order.
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import quote
+
+_SECRETS = re.compile(r"(?<=://)[^/\s@'\"]*:[^/\s'\"]*@|(?<=password=)[^&\s'\"]+")
+"""In an address: a user with a password, or the password alone."""
+
+
+def without_secrets(text: str) -> str:
+    """A text without the passwords of the addresses in it; whoever has one knows also the user."""
+    return _SECRETS.sub("", text)
 
 
 def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: str, direction: str) -> str | None:
@@ -36,5 +45,5 @@ def run_address(server: str, experiment_id: str, run_id: str) -> str | None:
 
 
 def _page(server: str) -> str | None:
-    page = os.environ.get("REGATTA_MLFLOW_PAGE") or server
+    page = without_secrets(os.environ.get("REGATTA_MLFLOW_PAGE") or server)
     return page.rstrip("/") if page.startswith(("http://", "https://")) else None

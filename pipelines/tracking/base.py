@@ -8,10 +8,16 @@ from pathlib import Path
 
 from pipelines.tracking.entries import CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
 from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
+from pipelines.tracking.parcels import CheckpointParcel, FileParcel, RunParcel
 
 UID_TAG = "regatta.uid"
 CHECKPOINT_TAG = "regatta.checkpoint"
 """On a run, what became of its checkpoint where it is not kept any more."""
+
+
+def dropped_text(reason: str) -> str:
+    """What that tag says of a checkpoint that is gone."""
+    return f"dropped: {reason}"
 
 
 class Unavailable(Exception):
@@ -19,11 +25,15 @@ class Unavailable(Exception):
 
     Attributes:
         wait_s: For how long it asked to be left alone; 0 where it did not.
+        late: Whether nobody waited any longer for its answer: it may be at it still.
+        there: Whether the tracker itself said so: it runs, and something that it needs does not.
     """
 
-    def __init__(self, text: str, wait_s: float = 0.0) -> None:
+    def __init__(self, text: str, wait_s: float = 0.0, *, late: bool = False, there: bool = False) -> None:
         super().__init__(text)
         self.wait_s = wait_s
+        self.late = late
+        self.there = there
 
 
 class Refused(Exception):
@@ -87,6 +97,28 @@ class Tracker(ABC):
 
         One that never came is none to remove, and the tag says the same.
         """
+
+    # many at a time
+
+    def takes_many(self) -> bool:
+        """Whether there is a point in offering many things at a time; asked before any of the next three."""
+        return False
+
+    def take_runs(self, parcels: Sequence[RunParcel]) -> list[str | None]:
+        """Takes many runs or parts of runs, of no run twice, and returns its ids of them, in their order.
+
+        None stands for one that was not taken, which is delivered by itself then. With `Refused`, none of them was
+        taken; with `Unavailable`, all of them may have been.
+        """
+        return [None] * len(parcels)
+
+    def take_files(self, parcels: Sequence[FileParcel]) -> list[bool]:
+        """Takes many files and pictures, and says which it has taken; the others are delivered by themselves."""
+        return [False] * len(parcels)
+
+    def take_checkpoints(self, parcels: Sequence[CheckpointParcel]) -> list[bool]:
+        """Takes many checkpoints, as `keep_checkpoint` does, and says which; the others are delivered by themselves."""
+        return [False] * len(parcels)
 
     # what reconcile asks
 

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pipelines.tracking.addresses import without_secrets
+
 
 @dataclass
 class Delivery:
@@ -53,7 +55,7 @@ class Delivery:
 
 def delivery_file(journal: Path, server: str) -> Path:
     """Where the progress of a journal on a server is kept: beside it, one file a server."""
-    return journal.with_name(f"delivery-{hashlib.sha256(server.encode()).hexdigest()[:8]}.json")
+    return journal.with_name(f"delivery-{hashlib.sha256(without_secrets(server).encode()).hexdigest()[:8]}.json")
 
 
 def read_delivery(journal: Path, server: str) -> Delivery:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 END_REASON = "end.reason"
 """The tag that says why a run is closed by somebody else than its controller."""
+CHECKPOINT_BYTES = "system/checkpoint_bytes"
+"""The metric that says how large a run's checkpoint is."""
 TAGS_OF_AN_END = (END_REASON, "regatta.reason")
 """They say why a run is closed; one that is begun again loses them."""
 
@@ -81,6 +83,7 @@ class CheckpointKept:
         time_ms: When that epoch ended: with it, its metrics are the very points that the run has.
         sha256: Of the file.
         metrics: Of the epoch.
+        delivered: Whether the tracker has it already, from the machine that made it: the file is not on this disk.
     """
 
     kind: ClassVar[str] = "checkpoint"
@@ -91,6 +94,7 @@ class CheckpointKept:
     step: int
     sha256: str
     metrics: Mapping[str, float] = field(default_factory=dict)
+    delivered: bool = False
 
 
 @dataclass(frozen=True)

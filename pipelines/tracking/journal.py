@@ -215,10 +215,13 @@ def read_lines(path: Path, offset: int = 0, limit: int | None = None) -> tuple[l
     return entries, offset
 
 
-def read_beside(path: Path, offset: int, end: int, limit: int) -> tuple[list[BesideEntry], int]:
+def read_beside(
+    path: Path, offset: int, end: int, limit: int, held_ms: int | None = None
+) -> tuple[list[BesideEntry], int]:
     """Pictures and checkpoints among the entries from `offset` up to `end` bytes, and the offset behind them.
 
-    There are at most `limit` of them, of which a checkpoint counts as four.
+    There are at most `limit` of them, of which a checkpoint counts as four; with `held_ms`, only those before the first
+    checkpoint of an epoch after that time.
     """
     found: list[BesideEntry] = []
     if offset >= end:
@@ -231,6 +234,8 @@ def read_beside(path: Path, offset: int, end: int, limit: int) -> tuple[list[Bes
             if line.startswith(_BESIDE):
                 entry = from_line(line)
                 assert isinstance(entry, BesideEntry)
+                if held_ms is not None and isinstance(entry, CheckpointKept) and entry.time_ms > held_ms:
+                    break
                 found.append(entry)
                 limit -= 4 if isinstance(entry, CheckpointKept) else 1
             offset += len(line)

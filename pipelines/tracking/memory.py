@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.tracking.base import CHECKPOINT_TAG, UID_TAG, Refused, Tracker
+from pipelines.tracking.base import CHECKPOINT_TAG, UID_TAG, Refused, Tracker, dropped_text
 from pipelines.tracking.entries import TAGS_OF_AN_END, CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
 from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
 
@@ -124,7 +124,8 @@ class MemoryTracker(Tracker):
                 reached = reached or self.models[model_id].reached
                 if not self.models[model_id].reached:
                     del self.models[model_id]
-            run.tags[CHECKPOINT_TAG] = "kept: a registered version needs it" if reached else f"dropped: {entry.reason}"
+            kept = "kept: a registered version needs it"
+            run.tags[CHECKPOINT_TAG] = kept if reached else dropped_text(entry.reason)
 
     def has_run(self, run_id: str, uid: str) -> bool:
         """Whether the run is there."""

@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines.checkpoints import sha256_of
-from pipelines.tracking.base import CHECKPOINT_TAG, UID_TAG, Refused, Unavailable
+from pipelines.tracking.base import CHECKPOINT_TAG, UID_TAG, Refused, Unavailable, dropped_text
 from pipelines.tracking.entries import CheckpointDropped, CheckpointKept
 from pipelines.tracking.holdings import HeldCheckpoint
+from pipelines.tracking.mlflow_client import repository
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +25,14 @@ SHA_TAG = "regatta.checkpoint_sha256"
 _REASON_TAG = "regatta.reason"
 _READ_BACK_BYTES = 16 << 20
 """Up to this size a file is read back to compare its digest; of a larger one, the server must tell the same size."""
+_LARGE_BYTES = 4 << 20
+_SLOWEST_BYTES_PER_S = 256 << 10
+"""What a bucket behind the server takes at least; a large file that takes longer is sent again."""
+
+
+def model_tags(entry: CheckpointKept) -> dict[str, str]:
+    """By what a checkpoint is found again."""
+    return {UID_TAG: entry.uid, SHA_TAG: entry.sha256, "regatta.epoch": str(entry.step)}
 
 
 def keep(
@@ -46,10 +55,10 @@ def keep(
             name=entry.name,
             source_run_id=run_id,
             model_type=MODEL_TYPE,
-            tags={UID_TAG: entry.uid, SHA_TAG: entry.sha256, "regatta.epoch": str(entry.step)},
+            tags=model_tags(entry),
         )
     )
-    client.log_model_artifact(model.model_id, str(path))
+    _upload(client, model, path)
     _verify(client, model, path, entry.sha256)
     outputs = client.get_run(run_id).outputs if suspect else None  # it would not take the same twice
     if outputs is None or model.model_id not in {output.model_id for output in outputs.model_outputs}:
@@ -63,13 +72,13 @@ def keep(
 
 def drop(client: MlflowClient, run_id: str, experiment_id: str, entry: CheckpointDropped) -> None:
     """Removes the file and the model, unless the registry reaches it."""
-    said = f"dropped: {entry.reason}"
+    said = dropped_text(entry.reason)
     for model in _find(client, run_id, experiment_id, entry.sha256):
         version = _version_that_needs(client, run_id, model, entry.sha256)
         if version is not None:
             said = f"kept: {version.name} version {version.version} needs it"
             continue
-        _repository(client, model).delete_artifacts()  # first: a model that is gone is not found again
+        repository(client, model.artifact_location).delete_artifacts()  # first: a model that is gone is not found again
         client.delete_logged_model(model.model_id)
     client.set_tag(run_id, CHECKPOINT_TAG, said)
 
@@ -89,7 +98,7 @@ def fetch(client: MlflowClient, model_id: str, folder: Path) -> Path:
     if len(files) != 1:
         raise Refused(f"the model {model_id} holds {len(files)} files, not one")
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(_repository(client, model).download_artifacts(files[0], str(folder)))
+    return Path(repository(client, model.artifact_location).download_artifacts(files[0], str(folder)))
 
 
 def fail(client: MlflowClient, model_id: str, reason: str) -> None:
@@ -105,8 +114,9 @@ def _status(model: Any) -> str:
 
 
 def _find(client: MlflowClient, run_id: str, experiment_id: str, sha256: str) -> list[Any]:
-    """The models of a run with that digest, oldest first."""
-    found = _search(client, experiment_id, f"source_run_id = '{run_id}' AND tags.`{SHA_TAG}` = '{sha256}'")
+    """The checkpoints of a run with that digest, oldest first; a package that was made of one has it, too."""
+    query = f"source_run_id = '{run_id}' AND model_type = '{MODEL_TYPE}' AND tags.`{SHA_TAG}` = '{sha256}'"
+    found = _search(client, experiment_id, query)
     return sorted(found, key=lambda model: (int(model.creation_timestamp), model.model_id))
 
 
@@ -128,19 +138,70 @@ def _check(path: Path, entry: CheckpointKept) -> None:
         raise Refused(f"{path} is not what was written: its digest is {digest}, not {entry.sha256}")
 
 
+def _upload(client: MlflowClient, model: Any, path: Path) -> None:
+    """Sends the file. `log_artifact` does the same, but waits for the answer no longer than for that of a small one.
+
+    A server that has its files in a bucket answers when the file is there, which takes a large one its time.
+    """
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from mlflow.utils.request_utils import augmented_raise_for_status
+    from mlflow.utils.rest_utils import http_request
+
+    files, size = repository(client, model.artifact_location), path.stat().st_size
+    if not isinstance(files, HttpArtifactRepository) or size < _LARGE_BYTES:
+        files.log_artifact(str(path))
+        return
+    with path.open("rb") as content:
+        patience_s = MLFLOW_HTTP_REQUEST_TIMEOUT.get() + size / _SLOWEST_BYTES_PER_S  # type: ignore[no-untyped-call]
+        host, name = files._host_creds, f"/{path.name}"
+        answer = http_request(host, name, "PUT", timeout=patience_s, data=content)  # type: ignore[no-untyped-call]
+        augmented_raise_for_status(answer)  # type: ignore[no-untyped-call]
+
+
 def _verify(client: MlflowClient, model: Any, path: Path, sha256: str) -> None:
     """Makes sure that the file is there as it was sent."""
-    size = path.stat().st_size
-    listed = {file.path: file.file_size for file in client.list_logged_model_artifacts(model.model_id)}
-    if path.name not in listed or (listed[path.name] is not None and listed[path.name] != size):
+    files, size = repository(client, model.artifact_location), path.stat().st_size
+    if size > _READ_BACK_BYTES:
+        listed = {file.path: file.file_size for file in files.list_artifacts()}
         arrived = listed.get(path.name)
-        raise Unavailable(f"{path.name} has not arrived whole: {size} bytes were sent, {arrived} are there")
-    if size <= _READ_BACK_BYTES or listed[path.name] is None:
-        with TemporaryDirectory(prefix="regatta-checkpoint-") as folder:
-            back = Path(_repository(client, model).download_artifacts(path.name, folder))
-            digest = sha256_of(back)
-        if digest != sha256:
-            raise Unavailable(f"{path.name} has not arrived as it was sent: its digest there is {digest}, not {sha256}")
+        if path.name not in listed or (arrived is not None and arrived != size):
+            raise _not_whole(path, size, arrived)
+        if arrived is not None:
+            return
+    with TemporaryDirectory(prefix="regatta-checkpoint-") as folder:
+        back = Path(folder) / path.name
+        arrived = _download(files, path.name, back)
+        if arrived != size:
+            raise _not_whole(path, size, arrived)
+        digest = sha256_of(back)
+    if digest != sha256:
+        raise Unavailable(f"{path.name} has not arrived as it was sent: its digest there is {digest}, not {sha256}")
+
+
+def _download(files: Any, name: str, target: Path) -> int | None:
+    """Brings one file, and returns its size; None where it is not there.
+
+    `download_artifacts` does the same, but asks twice first whether it is a folder.
+    """
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        files._download_file(name, str(target))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    except requests.HTTPError as error:
+        if error.response is None or error.response.status_code != 404:
+            raise
+        return None
+    return target.stat().st_size
+
+
+def _not_whole(path: Path, size: int, arrived: int | None) -> Unavailable:
+    return Unavailable(f"{path.name} has not arrived whole: {size} bytes were sent, {arrived} are there")
 
 
 def _version_that_needs(client: MlflowClient, run_id: str, model: Any, sha256: str) -> Any:
@@ -152,10 +213,3 @@ def _version_that_needs(client: MlflowClient, run_id: str, model: Any, sha256: s
             if reaches or (version.tags or {}).get(SHA_TAG) == sha256:
                 return version
     return None
-
-
-def _repository(client: MlflowClient, model: Any) -> Any:
-    """Where the files of a model are."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    return get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri)

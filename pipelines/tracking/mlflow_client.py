@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -47,7 +49,34 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what goes wrong is said by us, once
+    _look_for_databricks_once()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@cache
+def _look_for_databricks_once() -> None:
+    """Has MLflow find out once whether this process runs there; it tries eleven imports for that before a request."""
+    from mlflow.tracking.request_header import registry
+    from mlflow.tracking.request_header.databricks_request_header_provider import DatabricksRequestHeaderProvider
+
+    for provider in registry._request_header_provider_registry:
+        if isinstance(provider, DatabricksRequestHeaderProvider):
+            ask: Callable[[], bool] = provider.in_context
+            vars(provider)["in_context"] = partial(bool, ask())
+
+
+def repository(client: MlflowClient, location: str) -> Any:
+    """Where files are, by the address that MLflow has for the place."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(location, tracking_uri=client.tracking_uri)
+
+
+def end_run(client: MlflowClient, run_id: str, status: str, time_ms: int) -> None:
+    """Closes a run. `set_terminated` of MLflow's client does the same, but asks for the whole run first, to name it."""
+    from mlflow.entities import RunStatus
+
+    client._tracking_client.store.update_run_info(run_id, RunStatus.from_string(status), time_ms, None)
 
 
 @contextmanager
@@ -66,13 +95,16 @@ def mlflow_errors() -> Iterator[None]:
         by_another = text.startswith("API request to") and not isinstance(error, RestException)
         if error.error_code in _FINAL and not by_another:
             raise Refused(text) from error
-        raise Unavailable(text, _asked_to_wait_s(error)) from error
+        there = isinstance(error, RestException)
+        raise Unavailable(text, _asked_to_wait_s(error), late=_came_late(error), there=there) from error
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         final = 400 <= status < 500 and status not in _WORTH_ANOTHER_TRY
-        raise (Refused(_one_line(error)) if final else Unavailable(_one_line(error))) from error
+        said = _message_of(error.response)
+        text = said or _one_line(error)
+        raise (Refused(text) if final else Unavailable(text, there=said is not None)) from error
     except Exception as error:  # a socket, a database, a disk: nothing that says the entry itself is wrong
-        raise Unavailable(f"{type(error).__name__}: {_one_line(error)}") from error
+        raise Unavailable(f"{type(error).__name__}: {_one_line(error)}", late=_came_late(error)) from error
 
 
 def _asked_to_wait_s(error: BaseException) -> float:
@@ -97,6 +129,17 @@ def _asked_to_wait_s(error: BaseException) -> float:
     return _seconds(answer.headers.get("Retry-After", "")) if answer.status_code == 429 else 0.0
 
 
+def _came_late(error: BaseException | None) -> bool:
+    """Whether the time for an answer was over; said by one of three libraries, somewhere at the bottom."""
+    import requests
+
+    while error is not None:
+        if isinstance(error, requests.exceptions.ReadTimeout) or "Read timed out" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _seconds(retry_after: str) -> float:
     """What a Retry-After header says, which is a number of seconds or a date."""
     try:
@@ -109,8 +152,16 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
+def _message_of(response: Any) -> str | None:
+    """What the server itself says is wrong, where its answer is in the form of MLflow's errors."""
+    try:
+        return _one_line(response.json()["message"])
+    except (AttributeError, KeyError, TypeError, ValueError):  # no answer, or somebody else's
+        return None
+
+
 def _one_line(error: Any) -> str:
-    text = " ".join(str(error).split())
+    text = without_secrets(" ".join(str(error).split()))
     if "Connection refused" in text:  # said in five lines by three libraries
         return "nothing answers there (connection refused)"
     return text if len(text) <= 300 else text[:297] + "..."

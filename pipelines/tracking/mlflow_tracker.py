@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import re
 import threading
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.tracking import mlflow_checkpoints, mlflow_holdings
-from pipelines.tracking.base import UID_TAG, Refused, Tracker, Unavailable
+from pipelines.tracking import mlflow_bulk, mlflow_checkpoints, mlflow_holdings, mlflow_runs
+from pipelines.tracking.base import UID_TAG, Refused, Tracker
 from pipelines.tracking.entries import (
     END_REASON,
-    TAGS_OF_AN_END,
     CheckpointDropped,
     CheckpointKept,
     Logged,
@@ -23,15 +19,15 @@ from pipelines.tracking.entries import (
     RunBegun,
 )
 from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
-from pipelines.tracking.mlflow_client import connect, mlflow_errors
+from pipelines.tracking.mlflow_client import connect, end_run, mlflow_errors, repository
+from pipelines.tracking.mlflow_door import BulkDoor
+from pipelines.tracking.mlflow_pictures import PICTURES_FOLDER, PICTURES_TAG, picture_files
+from pipelines.tracking.parcels import CheckpointParcel, FileParcel, RunParcel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PICTURES_TAG = "mlflow.loggedImages"
-_PICTURES_FOLDER = "images"
-_SMALL_PX = 256
-"""The longer side of a picture's small form, as MLflow makes it; its page shows that one until somebody clicks."""
+_Parcel = TypeVar("_Parcel", FileParcel, CheckpointParcel)
 
 
 class MlflowTracker(Tracker):
@@ -42,7 +38,9 @@ class MlflowTracker(Tracker):
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
         self._experiment_of: dict[str, str] = {}
+        self._place_of: dict[str, str] = {}
         self._pictured: set[str] = set()
+        self._door = BulkDoor(uri)
         self._lock = threading.Lock()
         self._picturing = threading.Lock()
 
@@ -63,92 +61,48 @@ class MlflowTracker(Tracker):
             return known
         client = self.client
         with mlflow_errors():
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                try:
-                    experiment_id = client.create_experiment(name)
-                except Exception:
-                    found = client.get_experiment_by_name(name)  # somebody else was first
-                    if found is None:
-                        raise
-            if found is not None:
-                if found.lifecycle_stage == "deleted":
-                    raise Refused(
-                        f"the experiment '{name}' was deleted on {self.uri}; restore it there, or give the study "
-                        f"another name"
-                    )
-                experiment_id = found.experiment_id
+            experiment_id = mlflow_runs.experiment(client, name)
         with self._lock:
-            self._experiments[name] = str(experiment_id)
-        return str(experiment_id)
+            self._experiments[name] = experiment_id
+        return experiment_id
 
     def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
         """Makes the run, or finds it by its uid where it may be there already."""
         client = self.client
-        tags = {**entry.tags, UID_TAG: entry.uid}
-        if parent_run_id is not None:
-            tags["mlflow.parentRunId"] = parent_run_id
         with mlflow_errors():
-            found = self._run_of(entry.uid, experiment_id) if suspect else None
-            if found is not None:
-                run_id = str(found.info.run_id)
-                client.update_run(run_id, status="RUNNING")
-                for tag in TAGS_OF_AN_END:
-                    if tag in found.data.tags:
-                        client.delete_tag(run_id, tag)
-                _log(client, run_id, params=entry.params, tags=tags)
-                self._experiment_of[run_id] = experiment_id
-                return run_id
-            run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=entry.name)
-            run_id = str(run.info.run_id or "")
-            if not run_id:  # what MLflow's client makes of an answer without content
-                raise Unavailable(f"{self.uri} gave no answer that says whether the run was made")
-            _log(client, run_id, params=entry.params)
-            self._experiment_of[run_id] = experiment_id
-            return run_id
+            run = mlflow_runs.begin(client, entry, experiment_id, parent_run_id, suspect=suspect)
+        return self._know(str(run.info.run_id), experiment_id, str(run.info.artifact_uri))
 
     def log(self, run_id: str, entries: Sequence[Logged]) -> None:
-        """Sends all of it in as few requests as MLflow allows. Same key, step and time is the same point there."""
+        """Sends all of it in as few requests as MLflow allows."""
         client = self.client
-        from mlflow.entities import Metric
-
-        points = [
-            Metric(key, value, entry.time_ms, entry.step) for entry in entries for key, value in entry.metrics.items()
-        ]
-        params = {key: value for entry in entries for key, value in entry.params.items()}
-        tags = {key: value for entry in entries for key, value in entry.tags.items()}
         with mlflow_errors():
-            _log(client, run_id, points, params, tags)
+            mlflow_runs.log(client, run_id, entries)
 
     def keep(self, run_id: str, path: Path, folder: str) -> None:
         """Uploads the file."""
         if not path.is_file():
             raise Refused(f"{path} is gone")
         with mlflow_errors():
-            self.client.log_artifact(run_id, str(path), folder or None)
+            self._files_of(run_id).log_artifact(str(path), folder or None)
 
     def keep_picture(self, run_id: str, path: Path, entry: PictureKept) -> None:
         """Uploads the picture as MLflow's own `log_image` would, but under a name that follows from the entry."""
-        name = _picture_name(entry)
-        try:
-            content = path.read_bytes()
-        except OSError:
-            raise Refused(f"{path} is gone") from None
-        small = _small_form(content, path)
+        files = picture_files(path, entry)
         client = self.client
         with mlflow_errors(), TemporaryDirectory(prefix="regatta-picture-") as folder:
             with self._picturing:  # MLflow refuses a tag that two requests set for the first time at once
                 if run_id not in self._pictured:
-                    client.set_tag(run_id, _PICTURES_TAG, "True")  # its page looks for pictures only where this is
+                    client.set_tag(run_id, PICTURES_TAG, "True")
                     self._pictured.add(run_id)
-            for file, data in ((f"{name}.png", content), (f"{name}+compressed.webp", small)):
+            for file, data in files.items():
                 (Path(folder) / file).write_bytes(data)
-                client.log_artifact(run_id, str(Path(folder) / file), _PICTURES_FOLDER)
+                self._files_of(run_id).log_artifact(str(Path(folder) / file), PICTURES_FOLDER)
 
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Closes the run."""
         with mlflow_errors():
-            self.client.set_terminated(run_id, status, time_ms)
+            end_run(self.client, run_id, status, time_ms)
 
     def keep_checkpoint(self, run_id: str, path: Path, entry: CheckpointKept, *, suspect: bool) -> None:
         """Makes a model of it; see `mlflow_checkpoints`."""
@@ -162,6 +116,34 @@ class MlflowTracker(Tracker):
         with mlflow_errors():
             mlflow_checkpoints.drop(client, run_id, self._experiment_of_run(run_id), entry)
 
+    def takes_many(self) -> bool:
+        """Whether the server has the bulk door: Regatta's own has, others are asked once."""
+        client = self.client
+        with mlflow_errors():
+            return bool(self._door.limits(client))
+
+    def take_runs(self, parcels: Sequence[RunParcel]) -> list[str | None]:
+        """Sends them in one request."""
+        client = self.client
+        with mlflow_errors():
+            runs = mlflow_bulk.send_runs(self._door, client, parcels)
+        for parcel, run in zip(parcels, runs, strict=True):
+            if run is not None and parcel.begun is not None:
+                self._know(run["run_id"], parcel.experiment_id, run["artifact_uri"])
+        return [run["run_id"] if run is not None else None for run in runs]
+
+    def take_files(self, parcels: Sequence[FileParcel]) -> list[bool]:
+        """Sends them in one request, where the server keeps the files of their runs itself."""
+        client = self.client
+        with mlflow_errors():
+            return self._many_files(parcels, lambda some: mlflow_bulk.send_files(self._door, client, some))
+
+    def take_checkpoints(self, parcels: Sequence[CheckpointParcel]) -> list[bool]:
+        """Sends them in one request, where the server keeps the files of their runs itself."""
+        client = self.client
+        with mlflow_errors():
+            return self._many_files(parcels, lambda some: mlflow_bulk.send_checkpoints(self._door, client, some))
+
     def has_run(self, run_id: str, uid: str) -> bool:
         """Whether the run is there; one that somebody deleted still is."""
         client = self.client
@@ -174,7 +156,9 @@ class MlflowTracker(Tracker):
             with self._lock:
                 self._experiments.clear()
                 self._experiment_of.clear()
+                self._place_of.clear()
                 self._pictured.clear()
+            self._door.forget()
         return there
 
     def held_runs(self, experiment: str, tag: str, value: str) -> list[HeldRun]:
@@ -223,67 +207,36 @@ class MlflowTracker(Tracker):
         with mlflow_errors():
             return mlflow_holdings.damaged_versions(client, name, expected)
 
-    def _run_of(self, uid: str, experiment_id: str) -> Any:
-        """The run with this uid; None where there is none, which one that somebody deleted is not."""
-        from mlflow.entities import ViewType
-
-        found = self.client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'", ViewType.ALL, 10)
-        there = next((run for run in found if run.info.lifecycle_stage == "active"), None)
-        if there is None and found:
-            raise Refused(
-                f"its run {found[0].info.run_id} was deleted on {self.uri}; restore it there to have it go on"
-            )
-        return there
-
     def _known_experiment(self, name: str) -> str | None:
         found = self.client.get_experiment_by_name(name)
         return str(found.experiment_id) if found is not None else None
 
+    def _many_files(
+        self, parcels: Sequence[_Parcel], send: Callable[[Sequence[_Parcel]], Sequence[bool]]
+    ) -> list[bool]:
+        """Sends those that the server keeps itself, and says of each whether it is there."""
+        if not self._door.limits(self.client).get("files"):
+            return [False] * len(parcels)
+        served = [mlflow_bulk.is_served(self._look_up(parcel.run_id)) for parcel in parcels]
+        sent = iter(send([parcel for parcel, its in zip(parcels, served, strict=True) if its]))
+        return [its and next(sent) for its in served]
+
+    def _know(self, run_id: str, experiment_id: str, place: str) -> str:
+        self._experiment_of[run_id] = experiment_id
+        self._place_of[run_id] = place
+        return run_id
+
     def _experiment_of_run(self, run_id: str) -> str:
-        if run_id not in self._experiment_of:
-            self._experiment_of[run_id] = str(self.client.get_run(run_id).info.experiment_id)
+        self._look_up(run_id)
         return self._experiment_of[run_id]
 
+    def _files_of(self, run_id: str) -> Any:
+        """Where the files of a run go."""
+        return repository(self.client, self._look_up(run_id))
 
-def _picture_name(entry: PictureKept) -> str:
-    """The name by which MLflow's page knows a picture's series, step and time; the same for the same entry."""
-    if not re.fullmatch(r"[\w\-./ ]+", entry.key, re.ASCII):
-        raise Refused(
-            f"'{entry.key}' cannot name a series of pictures in MLflow; letters, digits, spaces and '_-./' can"
-        )
-    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{entry.uid} {entry.key} {entry.step}")
-    return f"{entry.key.replace('/', '~')}+step+{entry.step}+timestamp+{entry.time_ms}+{unique}"
-
-
-def _small_form(content: bytes, path: Path) -> bytes:
-    """The picture as a WebP of some kilobytes."""
-    from PIL import Image, UnidentifiedImageError
-
-    small = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
-            picture.thumbnail((_SMALL_PX, _SMALL_PX))
-            picture.save(small, "WEBP", quality=80, method=2)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise Refused(f"{path} is no picture: {problem}") from None
-    return small.getvalue()
-
-
-def _log(
-    client: MlflowClient,
-    run_id: str,
-    points: Sequence[Any] = (),
-    params: Mapping[str, str] | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> None:
-    """One call; MLflow's client cuts it into requests that keep to the server's limits."""
-    from mlflow.entities import Param, RunTag
-
-    client.log_batch(
-        run_id,
-        metrics=list(points),
-        params=[Param(key, value) for key, value in (params or {}).items()],
-        tags=[RunTag(key, value) for key, value in (tags or {}).items()],
-        synchronous=True,
-    )
+    def _look_up(self, run_id: str) -> str:
+        """Where the files of a run are, which somebody else may have begun: an earlier process of ours."""
+        if run_id not in self._place_of:
+            run = self.client.get_run(run_id)
+            self._know(run_id, str(run.info.experiment_id), str(run.info.artifact_uri))
+        return self._place_of[run_id]

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.collecting import nothing_to_collect
 from pipelines.errors import TrackingError
+from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
 from pipelines.tracking.mlflow_client import connect, mlflow_errors
+from pipelines.tracking.uploads import again, fetch, upload
 
 if TYPE_CHECKING:
     import keras
 
 CHAMPION, PREVIOUS = "champion", "previous"
-_SINCE_TAG = "regatta.champion_since"
+_CHECK = "warn_dependency_requirement_mismatches"
 
 
 def warm_up() -> None:
     """Imports what `save_keras_model` needs: TensorFlow and MLflow, some seconds."""
-    import mlflow.keras  # noqa: F401
+    with nothing_to_collect(for_good=True):
+        import mlflow.keras  # noqa: F401
 
 
 def save_keras_model(
@@ -40,6 +45,7 @@ def save_keras_model(
     """
     import logging
 
+    warm_up()
     import mlflow.keras
     import numpy as np
     from mlflow.models import ModelSignature
@@ -54,7 +60,28 @@ def save_keras_model(
             for name, takes_words in columns.items()
         ]
     signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, output_shape)]))
-    mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=list(requirements))
+    with _requirements_unchecked():
+        mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=list(requirements))
+
+
+@contextmanager
+def _requirements_unchecked() -> Iterator[None]:
+    """Keeps MLflow from comparing requirements with what is installed here, which they were read from.
+
+    It would go through the files of all packages, and then warn of nothing. Where an MLflow has no such check, nothing
+    is changed.
+    """
+    from mlflow.utils import environment
+
+    check = getattr(environment, _CHECK, None)
+    if check is None:
+        yield
+        return
+    setattr(environment, _CHECK, lambda requirements: None)
+    try:
+        yield
+    finally:
+        setattr(environment, _CHECK, check)
 
 
 @dataclass(frozen=True)
@@ -70,84 +97,128 @@ class Version:
     created_ms: int
 
 
+@dataclass(frozen=True)
+class RegisteredModel:
+    """All that the registry has under a name, at one moment.
+
+    Attributes:
+        name: The name.
+        versions: Oldest first.
+        tags: Of the model as a whole.
+    """
+
+    name: str
+    versions: tuple[Version, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def with_alias(self, alias: str) -> Version | None:
+        """The version that an alias names, or None."""
+        return next((version for version in self.versions if alias in version.aliases), None)
+
+    def version(self, number: str) -> Version | None:
+        """The version of this number, or None."""
+        return next((version for version in self.versions if version.version == number), None)
+
+
 class ModelRegistry:
-    """MLflow's registry, for promotion. Everything in it raises TrackingError where the server cannot or will not."""
+    """MLflow's registry, for promotion. Everything in it raises TrackingError where the server cannot or will not.
+
+    What may be said twice is said again where a server does not answer: a first word may be lost, or only its answer.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         with _tracking_errors(uri):  # for a database, this is where it is opened
             self._client = connect(uri)
 
+    def model(self, name: str) -> RegisteredModel:
+        """All that there is under a name; no versions where it is not known."""
+        with _tracking_errors(self.uri):
+            return again(lambda: self._model(name))
+
     def champion(self, name: str, alias: str = CHAMPION) -> Version | None:
         """The version that an alias names, or None."""
-        with _tracking_errors(self.uri):
-            return next((version for version in self._versions(name) if alias in version.aliases), None)
+        return self.model(name).with_alias(alias)
 
     def versions(self, name: str) -> list[Version]:
         """All versions, oldest first."""
-        with _tracking_errors(self.uri):
-            return sorted(self._versions(name), key=lambda version: int(version.version))
+        return list(self.model(name).versions)
 
     def download(self, version: Version, folder: Path) -> Path:
         """A copy of the version's files somewhere below `folder`; returns where they are."""
-        from mlflow.artifacts import download_artifacts
-
         with _tracking_errors(self.uri):
-            location = self._client.get_model_version_download_uri(version.name, version.version)
+            location = again(lambda: self._client.get_model_version_download_uri(version.name, version.version))
             if location.startswith("models:/"):
                 # resolved here, as MLflow would ask its global registry, which may be another server
-                location = self._client.get_logged_model(location.removeprefix("models:/")).artifact_location
-            return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=self.uri))
+                model_id = location.removeprefix("models:/")
+                location = again(lambda: self._client.get_logged_model(model_id).artifact_location)
+            return again(lambda: fetch(self._client, location, folder))
 
     def register(
         self, name: str, package: Path, *, experiment_id: str, run_id: str | None, tags: Mapping[str, str]
     ) -> Version:
-        """Uploads a whole package, and registers it only when every file has arrived."""
-        from mlflow.entities import LoggedModelStatus
+        """Uploads a whole package, reads it back, and registers it only when every file has arrived as it was sent.
 
-        client = self._client
+        Nothing that is there already is written to: each attempt has a place of its own.
+        """
         with _tracking_errors(self.uri):
-            model = client.create_logged_model(
-                experiment_id, name=name, source_run_id=run_id, model_type="champion-candidate", tags=dict(tags)
-            )
-            try:
-                client.log_model_artifacts(model.model_id, str(package))
-            except BaseException:
-                client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-                raise
-            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-            if not any(found.name == name for found in client.search_registered_models(f"name = '{name}'")):
-                client.create_registered_model(name)
-            made = client.create_model_version(
-                name, model.model_uri, run_id=run_id, model_id=model.model_id, tags=dict(tags)
-            )
-            return _version(made)
-
-    def crown(self, version: Version, before: Version | None, since: str) -> None:
-        """Moves `champion` to the version, and `previous` to the one that had it; `since` is noted on the version."""
-        client = self._client
-        with _tracking_errors(self.uri):
-            if before is not None and before.version != version.version:
-                client.set_registered_model_alias(version.name, PREVIOUS, before.version)
-            client.set_model_version_tag(version.name, version.version, _SINCE_TAG, since)
-            client.set_registered_model_alias(version.name, CHAMPION, version.version)
+            model = upload(self._client, name, package, experiment_id=experiment_id, run_id=run_id, tags=tags)
+            return self._version_of(name, model, run_id, tags)
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""
         with _tracking_errors(self.uri):
             for key, value in tags.items():
-                self._client.set_model_version_tag(version.name, version.version, key, value)
+                again(partial(self._client.set_model_version_tag, version.name, version.version, key, value))
 
-    def _versions(self, name: str) -> list[Version]:
-        aliases: dict[str, list[str]] = {}
+    def tag_model(self, name: str, key: str, value: str) -> None:
+        """Adds a tag to the model as a whole."""
+        with _tracking_errors(self.uri):
+            again(lambda: self._client.set_registered_model_tag(name, key, value))
+
+    def untag_model(self, name: str, key: str) -> None:
+        """Takes a tag away from the model as a whole."""
+        with _tracking_errors(self.uri):
+            again(lambda: self._client.delete_registered_model_tag(name, key))
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Has an alias name a version, whatever it named before."""
+        with _tracking_errors(self.uri):
+            again(lambda: self._client.set_registered_model_alias(name, alias, version))
+
+    def _model(self, name: str) -> RegisteredModel:
         found = self._client.search_registered_models(f"name = '{name}'")
-        for model in found:
-            for alias, version in (model.aliases or {}).items():
-                aliases.setdefault(str(version), []).append(alias)
         if not found:
-            return []
+            return RegisteredModel(name)
+        aliases: dict[str, list[str]] = {}
+        for alias, number in (found[0].aliases or {}).items():
+            aliases.setdefault(str(number), []).append(alias)
         made = self._client.search_model_versions(f"name = '{name}'", max_results=10_000)
-        return [_version(entry, aliases.get(str(entry.version), ())) for entry in made]
+        versions = [_version(entry, aliases.get(str(entry.version), ())) for entry in made]
+        return RegisteredModel(
+            name, tuple(sorted(versions, key=lambda version: int(version.version))), dict(found[0].tags or {})
+        )
+
+    def _version_of(self, name: str, model: Any, run_id: str | None, tags: Mapping[str, str]) -> Version:
+        """Makes the version of an uploaded model, once: where the answer is lost, it is looked for first."""
+
+        def made() -> Version | None:
+            return next((version for version in self._model(name).versions if version.source == model.model_uri), None)
+
+        def make() -> Version:
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                try:
+                    self._client.create_registered_model(name)
+                except Exception:  # it is there by now, perhaps: what matters is whether a version can be made
+                    if not self._client.search_registered_models(f"name = '{name}'"):
+                        raise
+            return _version(
+                self._client.create_model_version(
+                    name, model.model_uri, run_id=run_id, model_id=model.model_id, tags=dict(tags)
+                )
+            )
+
+        return again(make, unless=made)
 
 
 @contextmanager
@@ -156,9 +227,9 @@ def _tracking_errors(uri: str) -> Iterator[None]:
         with mlflow_errors():
             yield
     except Unavailable as problem:
-        raise TrackingError(f"The MLflow server at {uri} cannot be reached: {problem}") from None
+        raise TrackingError(f"The MLflow server at {without_secrets(uri)} cannot be reached: {problem}") from None
     except Refused as problem:
-        raise TrackingError(f"The MLflow server at {uri} refused: {problem}") from None
+        raise TrackingError(f"The MLflow server at {without_secrets(uri)} refused: {problem}") from None
 
 
 def _version(made: Any, aliases: Sequence[str] = ()) -> Version:

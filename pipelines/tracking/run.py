@@ -63,7 +63,15 @@ class Run:
         self._journal.append(PictureKept(self.uid, self._journal.now_ms(), self._below_journal(path), key, step))
 
     def keep_checkpoint(
-        self, path: Path, *, name: str, step: int, sha256: str, metrics: Mapping[str, float], time_ms: int
+        self,
+        path: Path,
+        *,
+        name: str,
+        step: int,
+        sha256: str,
+        metrics: Mapping[str, float],
+        time_ms: int,
+        delivered: bool = False,
     ) -> None:
         """Notes the checkpoint of an epoch, which must stay where it is until it is delivered or dropped.
 
@@ -75,10 +83,11 @@ class Run:
             metrics: Of the epoch, as they were logged.
             time_ms: When the epoch ended. What the journal says of it counts more: with the same time, these metrics
                 are the very points that the run has.
+            delivered: Whether the tracker has it already, from the machine that made it, and this disk has not.
         """
-        noted = self._times.get(step) or self._journal.time_of(self.uid, step)
+        noted, below = self._times.get(step) or self._journal.time_of(self.uid, step), self._below_journal(path)
         self._journal.append(
-            CheckpointKept(self.uid, noted or time_ms, self._below_journal(path), name, step, sha256, dict(metrics))
+            CheckpointKept(self.uid, noted or time_ms, below, name, step, sha256, dict(metrics), delivered)
         )
 
     def drop_checkpoint(self, sha256: str, reason: str) -> None:

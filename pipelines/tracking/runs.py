@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.errors import TrackingError
+from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
 from pipelines.tracking.mlflow_client import connect, mlflow_errors
 
@@ -31,7 +32,7 @@ def read_run(uri: str, run_id: str) -> LoggedRun:
             run = client.get_run(run_id)
             experiment = client.get_experiment(run.info.experiment_id)
     except Unavailable as problem:
-        raise TrackingError(f"The MLflow server at {uri} cannot be reached: {problem}") from None
+        raise TrackingError(f"The MLflow server at {without_secrets(uri)} cannot be reached: {problem}") from None
     except Refused:
-        raise TrackingError(f"The MLflow server at {uri} has no run '{run_id}'.") from None
+        raise TrackingError(f"The MLflow server at {without_secrets(uri)} has no run '{run_id}'.") from None
     return LoggedRun(run_id, str(experiment.name), dict(run.data.tags))

@@ -16,6 +16,10 @@ from pipelines.tracking.delivery import Delivery, delivery_file, read_delivery, 
 
 _GATHER_S = 0.3
 """How long entries may gather before they are sent: an epoch of a small model is far shorter than a request."""
+_LONGEST_GATHER_S = 2.0
+"""The same where a delivery takes longer: they gather for as long as it took, and more of them go in a request."""
+_HOLD_S = 15.0
+"""How long a checkpoint waits for a better one to take its place: sent and removed, it costs more than all curves."""
 _SHORTEST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_PAUSE_ASKED_FOR_S = 60.0
@@ -35,7 +39,7 @@ class Sender:
         self._news = threading.Event()
         self._urgent = threading.Event()
         self._closing = False
-        self._hurry = False
+        self._hurry = self._asked_for = False
         self._problem: str | None = None
         self._begun = time.monotonic()
         self._reached = False
@@ -75,7 +79,7 @@ class Sender:
         return self._problem
 
     def never_reached(self, after_s: float) -> bool:
-        """Whether nothing was ever delivered by this sender, though it has tried for `after_s` seconds."""
+        """Whether the tracker never answered this sender, though it has tried for `after_s` seconds."""
         return not self._reached and self._problem is not None and time.monotonic() - self._begun > after_s
 
     def run_id(self, uid: str) -> str | None:
@@ -88,7 +92,7 @@ class Sender:
 
     def flush(self, written: int, timeout_s: float) -> bool:
         """Waits until `written` entries are delivered or refused; False where the time is over first."""
-        self._hurry = True
+        self._hurry = self._asked_for = True
         self._urgent.set()
         self.wake()
         with self._courier.changed:
@@ -115,16 +119,18 @@ class Sender:
     def _run(self) -> None:
         pause = _SHORTEST_PAUSE_S
         while not self._closing:
+            begun = time.monotonic()
             try:
-                if self._courier.deliver():
+                if self._courier.deliver(self._hold_s()):
                     self._reached = True
                     self._problem, pause = None, _SHORTEST_PAUSE_S
-                    self._gather()
+                    self._gather(min(max(time.monotonic() - begun, _GATHER_S), _LONGEST_GATHER_S))
                 else:
                     self._problem = None
                     self._news.wait(1.0)
                     self._news.clear()
             except Unavailable as problem:
+                self._reached = self._reached or problem.there
                 self._problem = str(problem)
                 self._rest(pause, min(problem.wait_s, _LONGEST_PAUSE_ASKED_FOR_S))
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -143,12 +149,19 @@ class Sender:
             self._urgent.wait(pause_s)
         self._urgent.clear()
 
-    def _gather(self) -> None:
+    def _hold_s(self) -> float:
+        """How old a checkpoint must be to be sent; nothing is held back once somebody has asked for all of it."""
+        return 0.0 if self._asked_for else _HOLD_S
+
+    def _gather(self, for_s: float) -> None:
         """Lets entries gather, unless somebody waits for them, and delivers pictures meanwhile: at least a batch."""
-        until = time.monotonic() + (0.0 if self._hurry else _GATHER_S)
-        while self._courier.deliver_beside() and not self._closing and time.monotonic() < until:
-            pass
-        time.sleep(max(0.0, until - time.monotonic()))
+        until = time.monotonic() + for_s
+        while self._courier.deliver_beside(self._hold_s()) and not self._closing and time.monotonic() < until:
+            if self._hurry:
+                return
+        while not self._hurry and not self._closing and (left := until - time.monotonic()) > 0:
+            self._urgent.wait(left)
+            self._urgent.clear()
 
 
 __all__ = ["Delivery", "Sender", "delivery_file", "read_delivery"]
