@@ -1,6 +1,6 @@
 """`python -m pipelines`."""
 
-from pipelines.cli import main
+if __name__ == "__main__":  # worker processes import this module, too, and have no command line
+    from pipelines.cli import main
 
-if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -90,17 +91,20 @@ class Meter:
         self._since_best = 0
         self._streak = Streak()
         self._last_failure: TrialResult | None = None
-        self._running: dict[int, float] = {}
+        self._running: dict[int, float] = {}  # since when
+        self._with: Counter[int] = Counter()
         for state, value in spent.results:
             self._weigh(state, value)
 
     def assigned(self, worker: int) -> None:
-        """The worker's seconds count from now on."""
-        self._running[worker] = self._clock()
+        """The worker has one more trial: as long as it has any, its seconds count, once."""
+        self._with[worker] += 1
+        self._running.setdefault(worker, self._clock())
 
     def freed(self, worker: int) -> None:
-        """And no more from now on."""
-        began = self._running.pop(worker, None)
+        """And one less."""
+        self._with[worker] = max(0, self._with[worker] - 1)
+        began = None if self._with[worker] else self._running.pop(worker, None)
         if began is not None:
             self._device_s += self._clock() - began
 
@@ -127,6 +131,11 @@ class Meter:
     def ending(self, *, all_tried: bool) -> Ending | None:
         """What ends the sweep by now, or None. Of several, what stops running trials comes first."""
         return next((end for end in (*self._sharp(), *self._blunt(all_tried=all_tried)) if end), None)
+
+    @property
+    def left(self) -> int:
+        """Trials that are to come, as far as the budget tells."""
+        return max(0, self._budget.trials - self.counts.complete - self.counts.pruned)
 
     @property
     def seconds(self) -> float:

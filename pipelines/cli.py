@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.collecting import leave
 from pipelines.errors import (
     ConfigError,
     DataError,
@@ -78,26 +79,36 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on with this study, or begin a new one.")] = True,
 ) -> None:
     """Run a sweep: train trials, record them, promote the best."""
-    from pipelines.recipes import read_recipe
-
     chosen = [*(settings or [])]
     chosen += [f"budget.trials={trials}"] if trials is not None else []
     chosen += [f"execution.executor={executor}"] if executor else []
     chosen += [f"execution.workers={workers}"] if workers else []
     chosen += [f"execution.lanes={lanes}"] if lanes else []
-    recipe = read_recipe(config, chosen)
     if dry_run:
         from pipelines.preview import preview, preview_json
+        from pipelines.recipes import read_recipe
 
+        recipe = read_recipe(config, chosen)
         if as_json:
             _print_json(preview_json(recipe))
         else:
             preview(recipe, _console(stderr=False))
         return
-    from pipelines.launch import run_sweep
+    from pipelines.early import early_workers
 
-    console = _console(stderr=as_json)
-    summary = run_sweep(recipe, console=console, command=_own_command(), fresh=not resume, promote=not no_promote)
+    with early_workers(executor, workers, lanes) as early:
+        from pipelines.launch import run_sweep
+        from pipelines.recipes import read_recipe
+
+        recipe, console = read_recipe(config, chosen), _console(stderr=as_json)
+        summary = run_sweep(
+            recipe,
+            console=console,
+            command=_own_command(),
+            fresh=not resume,
+            promote=not no_promote,
+            early=early,
+        )
     from pipelines.summary import show_summary
 
     show_summary(summary, console, command=_own_command())
@@ -107,7 +118,7 @@ def sweep(
         raise typer.Exit(INTERRUPTED)
     if summary.best is None:
         raise typer.Exit(NO_TRIAL)
-    if summary.promoted is not None and not summary.promoted.decision.promoted:
+    if summary.refused or (summary.promoted is not None and not summary.promoted.decision.promoted):
         raise typer.Exit(REFUSED)
 
 
@@ -152,25 +163,41 @@ def train(
 
 
 @app.command()
-def promote(study: StudyName, as_json: Json = False) -> None:
-    """Judge the best trial of a study on the sealed test part, and make it the champion where it is better."""
+def promote(
+    study: StudyName,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it the champion whatever the policy says; the history tells so.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="promotion.KEY=VALUE", help="Another policy for this once; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge the best trials of a study on the sealed test part, and make one the champion where the policy holds."""
     from pipelines.verbs import promote_study
 
-    promoted = promote_study(study)
+    promoted = promote_study(study, force=force, settings=settings or [])
     if as_json:
-        _print_json({"registered": promoted.registered(), "reason": promoted.decision.reason})
+        _print_json(promoted.to_json())
     else:
         print(promoted.sentence())
+        if promoted.evidence_address:
+            print(f"evidence: {promoted.evidence_address}")
     if not promoted.decision.promoted:
         raise typer.Exit(REFUSED)
 
 
 @app.command()
-def history(name: ModelName) -> None:
-    """Tell which versions of a model there are, which is the champion, and why."""
+def history(name: ModelName, as_json: Json = False) -> None:
+    """Tell which versions of a model there are, and who was the champion when, and why."""
     from pipelines.verbs import model_history
 
-    for line in model_history(name):
+    told = model_history(name)
+    if as_json:
+        _print_json(told.to_json())
+        return
+    for line in told.lines():
         print(line)
 
 
@@ -180,11 +207,12 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="A version; the one before the champion if left out.")
     ] = None,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")] = "",
 ) -> None:
-    """Give the champion's place back to an earlier version."""
+    """Give the champion's place back to an earlier version; that is part of the history, too."""
     from pipelines.verbs import roll_back
 
-    print(roll_back(name, to))
+    print(roll_back(name, to, why))
 
 
 @app.command()
@@ -292,7 +320,9 @@ def _say(lines: list[str], whole: bool) -> None:
 
 def main() -> None:
     """Runs the command line; a problem that a person can do something about is one message, without a traceback."""
-    sys.exit(run(app))
+    code = run(app)
+    leave()
+    sys.exit(code)
 
 
 def run(command: Callable[..., Any]) -> int:

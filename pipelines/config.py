@@ -14,10 +14,13 @@ from pydantic_core import InitErrorDetails
 from pipelines.agreement import Problem, problems
 from pipelines.aims import aim_problems
 from pipelines.callbacks import Callback, label_is_name
+from pipelines.computing import Precision, Xla
 from pipelines.datasets import Dataset
 from pipelines.datasets.digits import Digits
 from pipelines.distributions import Entry, Scalar
 from pipelines.executors import ExecutorKind
+from pipelines.executors.docker import Docker
+from pipelines.executors.ray.settings import RayCluster
 from pipelines.goals import Goal, goal_of, known_task
 from pipelines.inputs import InputFacts
 from pipelines.losses import Loss
@@ -27,6 +30,7 @@ from pipelines.models.dense import DenseModel
 from pipelines.objectives import Bound, Objectives, StudyName, WarmStart, study_alone
 from pipelines.objectives import Objective as Objective
 from pipelines.optimizers import Adam, Optimizer
+from pipelines.promotion_rules import Promotion as Promotion
 from pipelines.pruners import MedianPruner, Pruner
 from pipelines.samplers import Sampler, TpeSampler
 from pipelines.spec import Spec, said
@@ -36,6 +40,11 @@ from pipelines.tasks import SCORES, Task, task_of
 def _labels_as_words(data: Any) -> Any:
     """YAML reads the labels of digits as numbers."""
     return {str(label): weight for label, weight in data.items()} if isinstance(data, dict) else data
+
+
+def _off_as_word(data: Any) -> Any:
+    """YAML reads `off` as false, which `Spec` makes a word of where a number may stand."""
+    return "off" if data is False or data == "false" else data
 
 
 class TrainingConfig(Spec):
@@ -63,6 +72,13 @@ class TrainingConfig(Spec):
     """Passes over the training samples, at most."""
     batch_size: int = Field(32, ge=1)
     """Samples in one step."""
+    precision: Precision = "float32"
+    """What layers compute in. `mixed_bfloat16` and `mixed_float16` compute in 16 bits and keep weights, the optimizer
+    and the output in 32, which a GPU with tensor cores does faster; `mixed_float16` scales the loss, so that small
+    gradients do not vanish. What is judged and served is the same weights in `float32`."""
+    xla: Xla = "auto"
+    """Whether XLA compiles the training. `auto`: with `fit`, where there is a GPU and the model allows it, as Keras
+    decides; in lanes, whatever is faster. Compiled, dropout draws other numbers with `fit`."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Of initial weights, sample order and everything else that is drawn. Trial n of a sweep adds n."""
 
@@ -146,42 +162,42 @@ class Execution(Spec):
     """Where trials run."""
 
     executor: ExecutorKind = "processes"
-    """`processes` for warm worker processes, `inline` for this very process (to debug)."""
+    """`processes` for warm worker processes, `docker` for such in containers of this machine's Docker engine, `inline`
+    for this very process (to debug)."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Workers at once; `auto` is one a GPU, or one a core where there is no GPU."""
-    lanes: Literal["auto", "off"] = "auto"
-    """Trials trained at once in one program. This version trains one at a time under either setting."""
+    """Workers at once; `auto` is as many a GPU as `workers_per_gpu` says. Where there is no GPU it is one that has all
+    cores, if it trains in lanes, and otherwise one a core."""
+    workers_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """Workers that share each GPU. `auto` is one where trials train in lanes, as one program fills a GPU; otherwise a
+    probe trial is watched on the fresh GPU, once for a kind of training, and there are as many as its memory, its time
+    and the cores allow. Several have a cap on their memory each."""
+    lanes: Annotated[Literal["auto", "off"] | Annotated[int, Field(ge=1)], BeforeValidator(_off_as_word)] = "auto"
+    """Trials that a worker trains at once in one compiled program, to the same results as one by one. `auto` measures
+    how many are fastest; `off` trains each by itself with Keras's `fit`, as is done anyway with what no such program
+    can train (the run says why). A sampler that learns from results is not asked for more than an eighth of the
+    budget's trials ahead."""
     retries: int = Field(1, ge=0)
     """How often a trial that lost its worker before it got on by an epoch is tried again. One that gets on goes on from
     its last epoch, however often it loses its worker."""
     hung_after_s: float = Field(900, gt=0)
     """Seconds without a step after which a trial is taken to hang. Its worker is ended and it is tried again, once."""
     recycle_after: int = Field(200, ge=1)
-    """Trials after which a worker is replaced by a fresh one."""
+    """Trials after which a worker is replaced by a fresh one. One that trains in lanes is hardly ever between two
+    trials; only its memory makes it due."""
     memory_limit_mb: int = Field(4096, ge=256)
     """Resident memory above which a worker is replaced by a fresh one between two trials, in MiB."""
     memory_cap_mb: int | None = Field(None, ge=256)
     """Resident memory above which a worker is ended in the middle of a trial, which is then out of memory, in MiB."""
     gpu_memory_mb: int | None = Field(None, ge=64)
-    """Cap on a worker's GPU memory, in MiB; without it the memory grows as needed."""
+    """Cap on what a worker's tensors may fill of its GPU, in MiB. Without it a worker that has a GPU to itself takes
+    what it needs, and one of several an equal share."""
     data_memory_mb: int = Field(1024, ge=0)
     """Memory that the data of a trial may use, in MiB; a worker reads larger data from disk, batch by batch, in the
     same order and to the same result."""
-
-
-class Promotion(Spec):
-    """When the best trial becomes the champion."""
-
-    metric: Literal["test_accuracy", "test_auc", "test_loss", "test_r2", "test_mae", "test_rmse", "test_mse"] | None = (
-        None
-    )
-    """What candidate and champion are compared by, on the sealed test part. Where left out, what the objective is
-    there (`val_mae`: `test_mae`); for `val_loss`, `test_accuracy` of classes and `test_r2` of a number."""
-    min_gain: float = Field(0.0, ge=0)
-    """By how much the candidate must be better; 0 means any gain at all."""
-    pick: Literal["first", "knee"] = "first"
-    """Which trial is the candidate where there are several objectives: `first` is the best by the first of them; `knee`
-    is the one nearest to the best of all of them, each scaled to 0..1 over the trials that no other beats in all."""
+    docker: Docker = Docker()
+    """The containers of the executor `docker`."""
+    ray: RayCluster = RayCluster()
+    """The cluster of the executor `ray`."""
 
 
 class SweepConfig(TrainingConfig):

@@ -6,7 +6,7 @@ RegattaError
 ├── HomeError          the folder with Regatta's own state cannot be used (locked, full, not writable)
 ├── StudyError         the database of the studies cannot be reached or used
 ├── TrackingError      the tracking server said no, or could not be reached
-├── ServiceError       a local service could not be started
+├── ServiceError       a service that is needed could not be started or reached
 ├── ExecutorError      workers cannot be had, or die before they have done anything
 ├── NothingToPromote   no trial completed, so there is no candidate
 └── PromotionRefused   there is a candidate, and the policy keeps the champion
@@ -73,7 +73,7 @@ class TrackingError(RegattaError):
 
 
 class ServiceError(RegattaError):
-    """A local service could not be started."""
+    """A service that is needed on this machine could not be started, or not be reached."""
 
 
 class ExecutorError(RegattaError):

@@ -13,6 +13,7 @@ from pipelines.datasets.prepared import PreparedData, open_prepared
 from pipelines.errors import DataError
 from pipelines.home import StudyFolder
 from pipelines.recipes import identity
+from pipelines.tracking.addresses import without_secrets
 
 
 @dataclass
@@ -23,7 +24,7 @@ class StudyFacts:
         uid: Of its parent run in the journal; runs of trials are called after it.
         identity: Digest of the recipe's parts that make the study what it is.
         config: The recipe as it was when the study was last run.
-        server: The tracking server that it was last sent to.
+        server: The tracking server that it was last sent to, without a password.
         data: Folder and digests of the data that its trials train on.
     """
 
@@ -41,11 +42,11 @@ class StudyFacts:
     @classmethod
     def begin(cls, config: SweepConfig, server: str) -> StudyFacts:
         """The facts of a new study."""
-        return cls(secrets.token_hex(6), identity(config), config.model_dump(mode="json"), server)
+        return cls(secrets.token_hex(6), identity(config), config.model_dump(mode="json"), without_secrets(server))
 
     def go_on(self, config: SweepConfig, server: str) -> StudyFacts:
         """The same study, run again."""
-        return StudyFacts(self.uid, self.identity, config.model_dump(mode="json"), server, self.data)
+        return StudyFacts(self.uid, self.identity, config.model_dump(mode="json"), without_secrets(server), self.data)
 
     def write(self, folder: StudyFolder) -> None:
         """Keeps the facts, in one step."""

@@ -9,6 +9,9 @@ from pipelines.records import Failure, TrialResult, TrialState
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?([eE][+-]?\d+)?")
 
+_EXCUSED_IN_A_ROW = 10
+"""Machines that a trial may lose without having got on by an epoch; then it may be what brings them down."""
+
 
 class Remedy(Enum):
     """What a trial is in for."""
@@ -28,27 +31,37 @@ class Setbacks:
         self._stuck = 0
         self._hung = 0
         self._out_of_memory = 0
+        self._excused = 0
+        self._epochs_excused = 0
+
+    def excuses(self, epochs: int) -> bool:
+        """Whether a loss that is no fault of the trial costs it nothing; one that follows it about is its fault."""
+        self._excused = 0 if epochs > self._epochs_excused else self._excused + 1
+        self._epochs_excused = epochs
+        return self._excused <= _EXCUSED_IN_A_ROW
 
     def after(self, failure: Failure, *, epochs: int, neighbours: bool) -> Remedy:
         """What to do now.
 
         A trial whose worker was lost goes on where it was. As long as each attempt gets it on by an epoch, that may
         happen any number of times; only one that stays where it is uses up its retries. A hung trial is tried once
-        more. One that ran out of memory is tried once more where others took a part of it, and alone then.
+        more. Where such a trial shared its worker, one of the others may be to blame: before it fails it is tried once
+        more, alone. One that ran out of memory is tried once more where others took a part of it, and alone then.
 
         Args:
             failure: `LOST`, `HUNG` or `MEMORY`.
             epochs: How many epochs the trial has by now, over all attempts.
-            neighbours: Whether other trials may have been running beside it.
+            neighbours: Whether other trials may have a part in it: those of the same worker and, of memory, all.
         """
+        last = Remedy.ALONE if neighbours else Remedy.FAIL
         match failure:
             case Failure.LOST:
                 self._stuck = 0 if epochs > self._epochs else self._stuck + 1
                 self._epochs = epochs
-                return Remedy.AGAIN if self._stuck <= self._retries else Remedy.FAIL
+                return Remedy.AGAIN if self._stuck <= self._retries else last
             case Failure.HUNG:
                 self._hung += 1
-                return Remedy.AGAIN if self._hung == 1 else Remedy.FAIL
+                return Remedy.AGAIN if self._hung == 1 else last
             case Failure.MEMORY:
                 self._out_of_memory += 1
                 return Remedy.ALONE if neighbours and self._out_of_memory == 1 else Remedy.FAIL

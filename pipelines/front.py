@@ -94,6 +94,18 @@ def best_trial(
     return by_number[min(points, key=lambda number: (points[number], number))] if points else None
 
 
+def best_trials(
+    trials: Iterable[TrialHistory], direction: str, objectives: Directed, pick: str, most: int
+) -> tuple[TrialHistory, ...]:
+    """The best trials, at most so many, the best first: each is the best of those that are left; see `best_trial`."""
+    left = list(trials)
+    found: list[TrialHistory] = []
+    while len(found) < most and (best := best_trial(left, direction, objectives, pick)) is not None:
+        found.append(best)
+        left.remove(best)
+    return tuple(found)
+
+
 def _share(value: float, lowest: float, highest: float) -> float:
     """Where a value stands between the ends of its objective, from 0 to 1; nowhere but at 0 where all are equal."""
     if value == lowest:

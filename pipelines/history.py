@@ -35,12 +35,21 @@ _TRACKING = "tracking_seconds"
 
 @dataclass(frozen=True)
 class NotedCheckpoint:
-    """A checkpoint as the journal tells it; `path` is below the journal's folder, `dropped` is why it is not kept."""
+    """A checkpoint as the journal tells it.
+
+    Attributes:
+        path: Below the journal's folder.
+        sha256: Of the file.
+        epoch: Whose model it is.
+        dropped: Why it is not kept any more, or None.
+        delivered: Whether the machine that made it brought it to the tracker: there need be no file on this disk.
+    """
 
     path: str
     sha256: str
     epoch: int
     dropped: str | None = None
+    delivered: bool = False
 
 
 @dataclass
@@ -209,7 +218,8 @@ def _tell(run: RunHistory, entry: Entry) -> None:
         case PictureKept():
             run.pictures.setdefault(entry.key, {})[entry.step] = entry.path
         case CheckpointKept():
-            run.checkpoints.append(NotedCheckpoint(entry.path, entry.sha256, entry.step))
+            noted = NotedCheckpoint(entry.path, entry.sha256, entry.step, delivered=entry.delivered)
+            run.checkpoints.append(noted)
         case CheckpointDropped():
             run.checkpoints = [
                 replace(kept, dropped=entry.reason) if kept.sha256 == entry.sha256 else kept for kept in run.checkpoints

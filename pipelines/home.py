@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,8 +56,10 @@ class StudyFolder:
         return self.root / "states" / f"{number:05d}"
 
     def forget_states(self, number: int) -> None:
-        """Removes the states of a trial that is over."""
-        shutil.rmtree(self.states(number), ignore_errors=True)
+        """Removes the states of a trial that is over; most trials are over before they have any."""
+        states = self.states(number)
+        if states.exists():
+            shutil.rmtree(states, ignore_errors=True)
 
     def exists(self) -> bool:
         """Whether a study was begun here."""
@@ -134,6 +137,11 @@ class Home:
         """Prepared arrays, one folder a data set and split."""
         return self.root / "data"
 
+    @property
+    def lanes(self) -> Path:
+        """What was measured of trainings in lanes, which the next sweep need not measure again."""
+        return self.root / "lanes"
+
     def study(self, name: str) -> StudyFolder:
         """The folder of the study called `name`, whether or not it exists yet."""
         return StudyFolder(self.root / "studies" / name)
@@ -162,6 +170,28 @@ class Home:
             known = ", ".join(self.studies()) or "none yet"
             raise HomeError(f"There is no study '{name}' under {self.root}. Studies here: {known}.")
         return folder
+
+
+def node_home() -> Path:
+    """The folder in which a machine that trains for a controller elsewhere keeps what outlives a worker.
+
+    `REGATTA_NODE_HOME` there, or one among its temporary files.
+    """
+    named = os.environ.get("REGATTA_NODE_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path(tempfile.gettempdir()) / f"regatta-node-{os.getuid()}"
+
+
+def user_data_folder() -> Path | None:
+    """Where the user keeps data files: `REGATTA_DATA`, or None."""
+    named = os.environ.get("REGATTA_DATA")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def storage_of(folder: StudyFolder) -> Path | str:
+    """Where Optuna keeps the study: `REGATTA_STORAGE`, the URL of a database, or an SQLite file in its folder."""
+    return os.environ.get("REGATTA_STORAGE") or folder.storage
 
 
 def disk_is_full(error: BaseException | None) -> bool:

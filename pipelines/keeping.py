@@ -10,6 +10,7 @@ from pipelines.config import Checkpoints, Objective
 from pipelines.history import RunHistory
 from pipelines.records import TrialResult
 from pipelines.retention import Kept, Retention
+from pipelines.tracking.entries import CHECKPOINT_BYTES
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 
@@ -46,10 +47,11 @@ class Keeper:
             if run.number is None or path is None or run.status == "RUNNING":
                 continue
             trial = run.as_trial(self._metric, None)
-            if trial.dropped is None and path.is_file():
+            size = _size_of(path, run)
+            if trial.dropped is None and size is not None:
                 sha256 = run.tags.get("regatta.checkpoint_sha256", "")
                 self._add(
-                    Kept(trial.number, trial.state, trial.value, path.stat().st_size, path, sha256, trial.feasible),
+                    Kept(trial.number, trial.state, trial.value, size, path, sha256, trial.feasible),
                     run.uid,
                 )
 
@@ -58,7 +60,8 @@ class Keeper:
         if result.checkpoint is None or result.checkpoint_sha256 is None:
             return 0
         path = Path(result.checkpoint)
-        size = path.stat().st_size if path.is_file() else 0
+        here = path.stat().st_size if path.is_file() else 0
+        size = here if result.checkpoint_bytes is None else result.checkpoint_bytes
         self._add(
             Kept(result.number, result.state, result.value, size, path, result.checkpoint_sha256, result.feasible), uid
         )
@@ -72,6 +75,14 @@ class Keeper:
             run = Run(self._journal, self._runs[drop.kept.number])
             run.drop_checkpoint(drop.kept.sha256, drop.reason)
             drop.kept.path.unlink(missing_ok=True)
+
+
+def _size_of(path: Path, run: RunHistory) -> int | None:
+    """Bytes of a run's checkpoint, which may be with the tracker alone; None where there is none any more."""
+    if path.is_file():
+        return path.stat().st_size
+    delivered = bool(run.checkpoints) and run.checkpoints[-1].delivered
+    return int(run.summary.get(CHECKPOINT_BYTES, 0)) if delivered else None
 
 
 @dataclass(frozen=True)

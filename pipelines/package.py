@@ -1,14 +1,14 @@
 """Makes the package that crosses from training to serving, and judges models on samples. Imports TensorFlow.
 
-A package is a valid MLflow model (Keras flavour) that also holds the graph as ONNX with its preprocessing inside, the
-contract of its input and output, golden samples with the outputs they must give, and a digest of every file.
+A package is a valid MLflow model (Keras flavour) that also holds the graph as ONNX with its preprocessing inside (but
+for models that ONNX cannot hold), the contract of its input and output, golden samples with the outputs they must give,
+and a digest of every file.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.checkpoints import sha256_of
+from pipelines.computing import in_full_precision
 from pipelines.datasets.base import chunks
-from pipelines.errors import TrackingError
+from pipelines.forms import (
+    GRAPH,
+    IN_ONNX,
+    KERAS_FILE,
+    PARITY,
+    Form,
+    NotInOnnxError,
+    export_onnx,
+    hold_to,
+    keras_outputs,
+    onnx_gap,
+    raw_rows,
+    scale_of,
+)
 from pipelines.tasks import OUTPUT_NAMES, SCORES, Task
 
 if TYPE_CHECKING:
@@ -29,10 +43,7 @@ if TYPE_CHECKING:
     from pipelines.inputs import Column, InputFacts
 
 FORMAT = 1
-PARITY = 1e-4
-"""Largest difference of an output between the Keras model and its ONNX form, or share of the largest one where outputs
-are large; rounding gives about 1e-6."""
-MANIFEST, CONTRACT, GRAPH = "manifest.json", "contract.json", "model.onnx"
+MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
 
 
 @dataclass(frozen=True)
@@ -81,40 +92,19 @@ def _area_under_roc(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def load_checkpoint(path: Path) -> keras.Model:
-    """A `.keras` file, in Keras's safe mode: a file that would run code is refused."""
+    """A `.keras` file, in Keras's safe mode: a file that would run code is refused. It computes in 32 bits.
+
+    A model that was trained in 16 is judged as it is served; see `pipelines.computing.in_full_precision`.
+    """
     import keras  # heavy
 
-    return keras.models.load_model(path, safe_mode=True)
+    return in_full_precision(keras.models.load_model(path, safe_mode=True))
 
 
 def outputs_of(model: keras.Model, x: Rows) -> np.ndarray:
     """What the Keras model says of coded samples: float32 (n, units)."""
     pieces = [np.asarray(model(chunk.astype(np.float32), training=False)) for chunk in chunks(x)]
     return np.concatenate(pieces)
-
-
-def onnx_outputs(path: Path, x: Rows, facts: InputFacts) -> np.ndarray:
-    """What an ONNX file says of the same samples, given as a client would send them: float32 (n, units)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: raw_rows(chunk, facts)})[0] for chunk in chunks(x)])
-
-
-def raw_rows(rows: np.ndarray, facts: InputFacts) -> np.ndarray:
-    """Coded samples as a client sends them: float32, or texts (n, columns) for a table with words."""
-    if not facts.has_words:
-        return rows.astype(np.float32)
-    columns = [
-        [repr(float(value)) for value in rows[:, place].astype(np.float32)]
-        if column.words is None
-        else np.array(["", *column.words])[rows[:, place].astype(np.int64)].tolist()
-        for place, column in enumerate(facts.columns)
-    ]
-    return np.array(columns).T
 
 
 def build_package(
@@ -128,8 +118,13 @@ def build_package(
     scores: Scores,
     source: Mapping[str, Any],
     dataset: Mapping[str, str],
+    parity: float = PARITY,
+    profile: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes the package into `folder`, which must not exist yet, and proves that its two forms agree.
+    """Writes the package into `folder`, which must not exist yet, and proves that what is served is what was judged.
+
+    Where ONNX cannot hold the model, there is no graph in the package: its Keras file is what is served, and the
+    contract says so; see `pipelines.forms`.
 
     Args:
         model: The champion to be, compiled.
@@ -141,23 +136,14 @@ def build_package(
         scores: On the sealed test part.
         source: Study, trial, attempt, epoch, run and digest of the checkpoint.
         dataset: Name and digests of the data.
+        parity: How far the served form's outputs may be from each other; see `PARITY`.
+        profile: What the training data looked like, if anybody knows; see `pipelines.profile`.
 
     Raises:
-        TrackingError: The ONNX form gives other answers than the Keras model.
+        PromotionRefused: The served form gives other answers than the Keras model.
     """
     outputs = outputs_of(model, golden.x)
-    exported = folder.with_name(f"{folder.name}.onnx")  # MLflow wants to make the folder itself
-    # before there is a model of words: its tables would make TensorFlow warn of what the export leaves out
-    _export_onnx(model, exported, OUTPUT_NAMES[task], facts)
-    _save_as_mlflow_model(model, folder, facts)
-    exported.replace(folder / GRAPH)
-    gap = float(np.abs(onnx_outputs(folder / GRAPH, golden.x, facts) - outputs).max())
-    allowed = PARITY * max(1.0, float(np.abs(outputs).max()))
-    if not gap <= allowed:
-        raise TrackingError(
-            f"The ONNX form of trial {source.get('trial')} differs from its Keras model by {gap:.2g} on the golden "
-            f"samples; {allowed:.2g} is allowed. The model is not registered."
-        )
+    form = _write_forms(model, folder, task, facts, golden.x, outputs, parity)
     truth = {"labels": golden.y.astype(np.int64)} if facts.labels else {"targets": golden.y.astype(np.float32)}
     inputs = raw_rows(np.asarray(golden.x[:]), facts)
     np.savez(folder / "golden.npz", inputs=inputs, outputs=outputs.astype(np.float32), **truth)
@@ -179,10 +165,38 @@ def build_package(
         "metrics": scores.to_json(),
         "source": dict(source),
         "dataset": dict(dataset),
+        "engine": form.engine,
+        **({"engine_reason": form.reason} if form.reason else {}),
     }
     (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
+    if profile is not None:
+        (folder / PROFILE).write_text(json.dumps(profile) + "\n", encoding="utf-8")
     _write_manifest(folder)
     return folder
+
+
+def _write_forms(
+    model: keras.Model, folder: Path, task: Task, facts: InputFacts, x: Rows, outputs: np.ndarray, parity: float
+) -> Form:
+    """Writes the MLflow model, and the graph beside it where ONNX can hold the model; says which of them is served."""
+    exported = folder.with_name(f"{folder.name}.onnx")  # MLflow wants to make the folder itself
+    form, gap = IN_ONNX, 0.0
+    try:
+        # before there is a model of words: its tables would make TensorFlow warn of what the export leaves out
+        export_onnx(model, exported, OUTPUT_NAMES[task], facts)
+        gap = onnx_gap(exported, x, facts, outputs)
+        if not gap <= max(PARITY, parity) * scale_of(outputs):  # far more than rounding: it computes something else
+            raise NotInOnnxError(f"its export to ONNX gives other answers, by {gap:.2g} on the golden samples")
+    except NotInOnnxError as problem:
+        form = Form("keras", str(problem))
+        exported.unlink(missing_ok=True)
+    _save_as_mlflow_model(model, folder, facts)
+    if form.engine == "onnx":
+        exported.replace(folder / GRAPH)
+    else:
+        gap = float(np.abs(keras_outputs(folder / KERAS_FILE, x, facts) - outputs).max())
+    hold_to("ONNX form" if form.engine == "onnx" else "saved form", gap, parity, outputs)
+    return form
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -197,6 +211,19 @@ def read_contract(folder: Path) -> dict[str, Any]:
     return contract
 
 
+def form_of(folder: Path) -> Form:
+    """In which form a package is served, and why; older ones are all ONNX and do not say so."""
+    contract = read_contract(folder)
+    return Form(contract.get("engine", "onnx"), str(contract.get("engine_reason", "")))
+
+
+def _engine_of(folder: Path) -> str:
+    try:
+        return form_of(folder).engine
+    except (OSError, ValueError, AttributeError):
+        return "onnx"
+
+
 def damage(folder: Path) -> str | None:
     """What is wrong with a package's files by its manifest, or None."""
     try:
@@ -204,7 +231,8 @@ def damage(folder: Path) -> str | None:
         digests = {str(name): str(expected["sha256"]) for name, expected in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read ({error})"
-    unnamed = [name for name in (CONTRACT, GRAPH) if name not in digests]
+    served = GRAPH if GRAPH in digests or _engine_of(folder) == "onnx" else KERAS_FILE
+    unnamed = [name for name in (CONTRACT, served) if name not in digests]
     if unnamed:
         return f"its manifest names no {' and no '.join(unnamed)}"
     for name, digest in digests.items():
@@ -234,34 +262,6 @@ def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -
         requirements=[f"{library}=={version(library)}" for library in ("keras", "mlflow", "numpy")]
         + [f"tensorflow=={_tensorflow_version()}"],
     )
-
-
-def _export_onnx(model: keras.Model, path: Path, output_name: str, facts: InputFacts) -> None:
-    """Keras's own export, with the output under a name that means something, and words in front where there are any."""
-    from pipelines.models.onnx_operators import teach_tf2onnx
-
-    teach_tf2onnx()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tf2onnx tries names that NumPy has dropped
-        model.export(str(path), format="onnx", verbose=False)
-    import onnx
-
-    graph = onnx.load(str(path))
-    given = graph.graph.output[0].name
-    for node in graph.graph.node:
-        for index, name in enumerate(node.output):
-            if name == given:
-                node.output[index] = output_name
-        for index, name in enumerate(node.input):
-            if name == given:
-                node.input[index] = output_name
-    graph.graph.output[0].name = output_name
-    if facts.has_words:
-        from pipelines.models.words import words_onnx
-
-        graph = words_onnx(graph, facts.columns, input_name=model.inputs[0].name)
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(path))
 
 
 def _write_manifest(folder: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import yaml_file
+from pipelines.computing import LATER
 from pipelines.config import SweepConfig, TrainingConfig, sound_parts
 from pipelines.distributions import Entry
 from pipelines.draws import told
@@ -26,6 +27,7 @@ SPACE = "search_space"
 _ENTRIES: TypeAdapter[dict[str, Entry]] = TypeAdapter(dict[str, Entry])
 _SAME_STUDY = ("budget", "checkpoints", "execution", "promotion", "enqueue")
 """Parts that may change between two starts of one study: they do not change what a trial is."""
+_NEVER = object()
 _LATECOMERS = ("constraints", "warm_start")
 """Parts that recipes did not have from the beginning: without them a study is what it was before there were any."""
 
@@ -165,7 +167,11 @@ def _mistake(
 def identity(config: SweepConfig) -> str:
     """Digest of everything that makes a study what it is: two starts with the same one go on with the same study."""
     parts = config.model_dump(mode="json", exclude=set(_SAME_STUDY))
-    parts = {name: part for name, part in parts.items() if part or name not in _LATECOMERS}
+    parts = {
+        name: part
+        for name, part in parts.items()
+        if (part or name not in _LATECOMERS) and part != LATER.get(name, _NEVER)
+    }
     parts["callbacks"] = list(parts["callbacks"].items())  # Keras calls them in this order
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -27,7 +27,7 @@ class Failure(Enum):
     ERROR = "error"  # its own code raised
     MEMORY = "out_of_memory"  # of the host or of the GPU
     NOT_FINITE = "not_finite"  # its loss was NaN or infinite: it is pruned, not failed
-    LOST = "lost_worker"  # its process died, again and again without getting on
+    LOST = "lost_worker"  # its process or its cohort broke, again and again without getting on
     HUNG = "hung"  # it made no step for too long, twice
     DISK = "disk_full"  # which is the sweep's trouble and not the trial's: the trial is tried again when there is room
     INVALID = "invalid_config"  # what was sampled makes no valid training config
@@ -67,6 +67,8 @@ class TrialSpec:
         direction: `minimize` or `maximize`.
         states: Where all attempts of this trial keep the states that a later attempt goes on from; empty for a training
             that nobody would go on with.
+        alone: It is to share nothing with any other trial, as what befell it before may have come from another.
+        tells_states: Whether it tells of every state that it keeps: whoever goes on from it may not see its disk.
     """
 
     number: int
@@ -77,6 +79,8 @@ class TrialSpec:
     objective: str
     direction: str
     states: str = ""
+    alone: bool = False
+    tells_states: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,20 @@ class MachineSampled(Event):
 
 
 @dataclass(frozen=True)
+class GpuSampled(Event):
+    """What the GPU did up to the end of `epoch`, the step at which it is logged.
+
+    Attributes:
+        metrics: `system/gpu.utilisation_percent`, `system/gpu.memory_mb`, …; of a training in lanes they are those of
+            all lanes together, with their number as `system/gpu.lanes`.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True)
 class CheckpointWritten(Event):
     """A file of the model as it was at the end of `epoch` is complete on disk.
 
@@ -143,12 +161,23 @@ class CheckpointWritten(Event):
         kind: `best` for the epoch that the objective likes most, `callback` for a file of a ModelCheckpoint.
         path: Absolute path of the file.
         sha256: Its digest, in hexadecimal.
+        delivered_bytes: Its size where it is on another machine's disk, which has brought it to the tracking server
+            already; None for a file that is on this disk.
     """
 
     epoch: int | None
     kind: str
     path: str
     sha256: str
+    delivered_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class StateWritten(Event):
+    """A state that a later attempt can go on from is complete on disk; told only where the spec asks for it."""
+
+    epoch: int
+    path: str
 
 
 @dataclass(frozen=True)
@@ -220,6 +249,7 @@ class TrialResult:
         params: What was sampled, by path in the config.
         value: The objective at `epoch`; None when no epoch gave a finite number.
         checkpoint: Path of the `.keras` file of that epoch, and its digest.
+        checkpoint_bytes: Its size where the file is not on this disk, as another machine has delivered it.
         failure: Why it did not come to a good end; None where it did.
         values: Every objective of the study by name, the first of them again included.
         violations: By constraint, by how much it is broken; at most 0 where it is kept.
@@ -237,6 +267,7 @@ class TrialResult:
     failure: Failure | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     violations: Mapping[str, float] = field(default_factory=dict)
+    checkpoint_bytes: int | None = None
 
     @property
     def feasible(self) -> bool:

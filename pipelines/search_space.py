@@ -72,6 +72,20 @@ class SearchSpace:
         """Draws one trial: a value by path; a whole node for a branch, None where the node goes away."""
         return {path: _draw(trial, path, entry) for path, entry in self._entries.items()}
 
+    def corners(self, most: int = 16) -> list[dict[str, Any]]:
+        """Draws at the edges of the space, as `sample` gives them: all at its greatest, and with that each choice once.
+
+        Args:
+            most: How many at most.
+        """
+        parameters = self.parameters()
+        greatest = {found.name: found.probes()[-1] for found in parameters}
+        draws = [greatest] if parameters else []
+        for found in parameters:
+            if not isinstance(found.distribution, FloatRange | IntRange):
+                draws += [{**greatest, **found.given, found.name: value} for value in found.probes()]
+        return [self.sample(_Probe(values)) for values in draws[:most]]
+
     def check(self, base: Mapping[str, Any]) -> dict[str, str]:
         """Tries both ends of every range and every choice against the config's own limits, then choices in pairs.
 

@@ -6,6 +6,7 @@ A spec is a promise of a thing: its fields are checked when a recipe is read, an
 from __future__ import annotations
 
 import types
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -24,13 +25,8 @@ class Spec(BaseModel):
         """YAML reads `yes` and `on` as true, which pydantic would take for the number 1; as a word it is refused."""
         if not isinstance(data, dict):
             return data
-        fields = cls.model_fields
-        return {
-            key: _as_word(value, _plain_types(fields[key].annotation), _item_types(fields[key].annotation))
-            if key in fields
-            else value
-            for key, value in data.items()
-        }
+        accepted = _accepted(cls)
+        return {key: _as_word(value, *accepted[key]) if key in accepted else value for key, value in data.items()}
 
 
 def said(spec: Spec) -> dict[str, Any]:
@@ -77,6 +73,14 @@ def specs_within(annotation: Any) -> list[type[Spec]]:
     if origin in (Union, types.UnionType, list, tuple, dict):
         return [spec for part in get_args(annotation) for spec in specs_within(part)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Spec) else []
+
+
+@cache
+def _accepted(spec: type[Spec]) -> dict[str, tuple[set[Any], set[Any]]]:
+    """Of each field the types that it accepts, and those of its items. Each trial of a sweep is checked by them."""
+    return {
+        key: (_plain_types(field.annotation), _item_types(field.annotation)) for key, field in spec.model_fields.items()
+    }
 
 
 def _as_word(value: Any, kinds: set[Any], item_kinds: set[Any]) -> Any:

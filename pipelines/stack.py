@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 from pipelines.errors import ServiceError
 
 
 def tracking_server(*, wait: bool) -> str:
     """The address of the tracking server: `MLFLOW_TRACKING_URI`, or the local one, started here if it does not run.
+
+    Where `make up` has started one in a container, that is the local one; where it asks for a password, it gets the one
+    of its `.env`.
 
     Args:
         wait: Whether to return only when the local server answers, some seconds after its start. A sweep need not wait:
@@ -28,4 +33,19 @@ def tracking_server(*, wait: bool) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ServiceError(done.stderr.strip() or "The local tracking server could not be started.")
-    return str(json.loads(done.stdout)["services"]["tracking_server"]["address"])
+    told = json.loads(done.stdout)["services"]["tracking_server"]
+    if told.get("settings"):
+        _log_in(Path(told["settings"]))
+    return str(told["address"])
+
+
+def _log_in(settings: Path) -> None:
+    """Has MLflow's client name itself to a server with a login, unless the environment says who it is to be."""
+    try:
+        found = re.search(
+            r"^MLFLOW_ADMIN_PASSWORD=['\"]?([^'\"\s]+)", settings.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    except OSError:
+        found = None  # its owner's alone; MLflow says itself that it wants a password
+    if found is not None and "MLFLOW_TRACKING_USERNAME" not in os.environ:
+        os.environ.update(MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=found[1])

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from pipelines.progress import brief
+from pipelines.seats import brief
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.closing import Summary
+    from pipelines.upshot import Summary
 
 
 def show_summary(summary: Summary, console: Console, *, command: str) -> None:
@@ -54,7 +54,8 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
         table.add_row("record", f"all {summary.written} entries of the journal are in MLflow")
     console.print(table)
     console.print()
-    links = [("trials and curves", summary.address), ("report", str(summary.report))]
+    evidence = summary.promoted.evidence_address if summary.promoted is not None else None
+    links = [("trials and curves", summary.address), ("evidence", evidence), ("report", str(summary.report))]
     for name, address in links:
         if address:
             # never wrapped: it is there to be clicked or copied

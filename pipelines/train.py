@@ -18,15 +18,15 @@ from pipelines.datasets.prepared import prepare
 from pipelines.errors import ConfigError, Mistake
 from pipelines.executors.base import Loss, LossKind
 from pipelines.executors.processes import ProcessesExecutor
-from pipelines.home import Home
-from pipelines.launch import user_data_folder
+from pipelines.home import Home, user_data_folder
 from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
 from pipelines.recipes import check_with_data
 from pipelines.records import Ended, EpochEnded, Event, Failure, TrialResult, TrialSpec
 from pipelines.stack import tracking_server
+from pipelines.telling import say
 from pipelines.tracking import make_tracker
-from pipelines.tracking.addresses import run_address
+from pipelines.tracking.addresses import run_address, without_secrets
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.run import Run
 from pipelines.tracking.runs import read_run
@@ -155,7 +155,8 @@ def train(training: Training, console: Console) -> Trained:
             picture = loss_curve(life.curves, title=f"{training.experiment} training", best_epoch=result.epoch)
             keep_picture(run, folder.trial(0, 1), picture)
         if not sender.flush(journal.written, _DELIVERY_S):
-            console.print(f"The run is safe in {folder.journal}, but {server} has not taken all of it.", style="yellow")
+            told = f"The run is safe in {folder.journal}, but {without_secrets(server)} has not taken all of it."
+            say(console, told, "yellow")
         run_id, experiment_id = sender.run_id(run.uid), sender.experiment_id(training.experiment)
         address = run_address(server, experiment_id, run_id) if run_id and experiment_id else None
         return Trained(result, run_id, address, str(folder.root))
@@ -194,11 +195,16 @@ class _Follower:
             raise
         return self._results[0]
 
-    def on_idle(self, worker: int) -> None:
+    def on_room(self, worker: int, places: int) -> None:
         """Hands out the training, once."""
         if not self._begun:
             self._begun = True
             self._executor.assign(worker, self._life.spec)
+
+    def on_rest(self, worker: int, tasks: int) -> None:
+        """Fails a training that ended without a word."""
+        if not self._results:
+            self.on_lost(worker, Loss("it stopped working on the training and did not say why"))
 
     def on_message(self, worker: int, message: Event) -> None:
         """Notes an event."""
@@ -206,7 +212,7 @@ class _Follower:
         if isinstance(message, EpochEnded):
             metrics = "  ".join(f"{name} {value:.4g}" for name, value in message.metrics.items())
             place = f"epoch {message.epoch} ({message.epoch + 1} of {self._epochs})"
-            self._console.print(f"{place}  {metrics}", highlight=False)
+            say(self._console, f"{place}  {metrics}")
         if isinstance(message, Ended):
             self._results.append(self._life.close(message))
 

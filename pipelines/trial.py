@@ -19,6 +19,7 @@ from pipelines.records import (
     Event,
     Failure,
     FileWritten,
+    GpuSampled,
     MachineSampled,
     PictureDrawn,
     Started,
@@ -27,10 +28,11 @@ from pipelines.records import (
     TrialState,
     Verdict,
 )
+from pipelines.tracking.entries import CHECKPOINT_BYTES
 from pipelines.tracking.run import Run
 from pipelines.training.base import Best
 
-PICTURE = "loss_curve.png"
+PICTURE = "loss_curve.svg"
 CHECKPOINT = "checkpoint"
 """The same for every run, so that `runs:/RUN/checkpoint/best.keras` names the model of any."""
 ASIDE = "diagnostics/"
@@ -171,6 +173,8 @@ class TrialLife:
                 self._on_picture(event)
             case MachineSampled():
                 self.run.log(event.metrics, step=event.second, time_ms=event.time_ms)
+            case GpuSampled():
+                self.run.log(event.metrics, step=event.epoch, time_ms=event.time_ms)
             case Ended():
                 self.took(event.seconds, event.phases)
         return Verdict.GO_ON
@@ -282,9 +286,11 @@ class TrialLife:
                 time_ms=self._best_epoch.time_ms,
                 sha256=checkpoint.sha256,
                 metrics={name: value for name, value in self._best_epoch.metrics.items() if math.isfinite(value)},
+                delivered=checkpoint.delivered_bytes is not None,
             )
             with suppress(OSError):
-                metrics["system/checkpoint_bytes"] = float(Path(checkpoint.path).stat().st_size)
+                size = checkpoint.delivered_bytes
+                metrics[CHECKPOINT_BYTES] = float(Path(checkpoint.path).stat().st_size if size is None else size)
         if self._acts:
             self._keep_text("callback_events.json", json.dumps(self._acts.listed(), indent=1))
         if state is TrialState.FAILED and log:
@@ -304,6 +310,7 @@ class TrialLife:
             failure,
             {name: values[name] for name in self._wanted.objectives if name in values},
             violations,
+            None if checkpoint is None else checkpoint.delivered_bytes,
         )
 
     def _measured(self) -> tuple[dict[str, float], dict[str, float]]:

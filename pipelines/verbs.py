@@ -2,66 +2,105 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pipelines import reconcile
+from pipelines.afar.staffing import Backing
+from pipelines.config import SweepConfig
 from pipelines.errors import ConfigError, HomeError, Mistake, NothingToPromote
+from pipelines.executors.base import Executor
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
-from pipelines.home import Home, StudyFolder
-from pipelines.launch import make_judge_executor, storage_of, user_data_folder
-from pipelines.promote import JUDGED_BY, Judge, Promoted, best_trial, promote_with
+from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
+from pipelines.promote import StudyOnDisk, candidates_of, note_evidence, promote_with
+from pipelines.promotion import champions
+from pipelines.promotion.champions import ModelHistory, history_of
+from pipelines.promotion.judge import Judge
+from pipelines.promotion.outcome import Promoted
+from pipelines.recipes import check_recipe, check_with_data
 from pipelines.records import StudyHistory
 from pipelines.report import write_report
 from pipelines.stack import tracking_server
+from pipelines.staffing import find_place, make_executor, make_judge_executor
 from pipelines.study import Study
-from pipelines.tasks import SCORES
-from pipelines.tracking.addresses import sweep_address
-from pipelines.tracking.models import CHAMPION, ModelRegistry
-from pipelines.tracking.sender import Delivery, read_delivery
+from pipelines.tracking import make_tracker
+from pipelines.tracking.addresses import sweep_address, without_secrets
+from pipelines.tracking.journal import Journal
+from pipelines.tracking.models import ModelRegistry
+from pipelines.tracking.sender import Delivery, Sender, read_delivery
+from pipelines.yaml_file import Document
+
+_EVIDENCE_S = 60.0
+"""How long a promotion waits for its evidence to arrive; it is safe in the journal either way."""
 
 
-def promote_study(name: str) -> Promoted:
-    """Promotes the best trial of a study.
+def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = ()) -> Promoted:
+    """Promotes one of the best trials of a study.
+
+    Args:
+        name: Of the study.
+        force: Make it the champion, whatever the policy says.
+        settings: What is set of the policy for this once, each as `promotion.KEY=VALUE`.
 
     Raises:
+        ConfigError: The settings are wrong.
         HomeError: There is no such study, or a sweep is running it.
         NothingToPromote: No trial completed, or its runs are not on the server yet.
     """
-    folder = Home.from_environment().known_study(name)
-    with folder.locked():
+    home = Home.from_environment()
+    folder = home.known_study(name)
+    with folder.locked(), ExitStack() as open_rooms:
         facts = StudyFacts.read(folder)
+        config = _with_policy(facts.recipe(), settings)
         server = tracking_server(wait=True)
-        config, delivery = facts.recipe(), read_delivery(folder.journal, server)
+        delivery = read_delivery(folder.journal, server)
         experiment_id = delivery.experiments.get(config.study)
         if experiment_id is None:
-            raise NothingToPromote(f"The runs of study '{name}' are not on {server} yet. Send them with: regatta sync")
-        gathered = _gather(folder, facts, delivery, {})
-        trials = gathered.trials
-        best = best_trial(trials, gathered.direction, gathered.objectives, gathered.pick or "first")
-        if best is None:
             raise NothingToPromote(
-                f"Study '{name}' has no candidate: {len(trials)} trials, none of them complete. Run more with: regatta "
-                f"sweep --trials N"
+                f"The runs of study '{name}' are not on {without_secrets(server)} yet. Send them with: regatta sync"
             )
+        gathered = _gather(folder, facts, delivery, {})
+        best = candidates_of(gathered, config)
+        if not best:
+            raise NothingToPromote(
+                f"Study '{name}' has no candidate: {len(gathered.trials)} trials, none of them complete. Run more "
+                f"with: regatta sweep --trials N"
+            )
+        data = facts.prepared()
+        check_with_data(config, data.facts, f"study '{name}'")
+        sender = Sender(folder.journal, make_tracker(server), server)
+        journal = Journal(folder.journal, on_append=sender.wake)
+        open_rooms.callback(journal.close)
+        open_rooms.callback(sender.close)
+        sender.start()
+
+        def trainer() -> Executor:
+            again = config.promotion.seeds * len(best)
+            place, backing = find_place(config, data), Backing(data.folder)
+            made = make_executor(config, folder, place, cache=home.lanes, trials=again, backing=backing)
+            open_rooms.callback(made.close)
+            return made
+
         executor = make_judge_executor(folder)
-        try:
-            return promote_with(
-                Judge(executor),
-                config,
-                facts,
-                facts.prepared(),
-                user_data_folder(),
-                best,
-                folder,
-                server,
-                experiment_id,
-            )
-        finally:
-            executor.close()
+        open_rooms.callback(executor.close)
+        on_disk = StudyOnDisk(config, facts, data, user_data_folder(), folder, journal, server, sender.run_id)
+        promoted = promote_with(Judge(executor), on_disk, best, experiment_id, trainer=trainer, force=force)
+        sender.flush(journal.written, _EVIDENCE_S)
+        return note_evidence(promoted, server, sender.run_id, sender.experiment_id)
+
+
+def _with_policy(config: SweepConfig, settings: Sequence[str]) -> SweepConfig:
+    """The recipe of a study with another policy; nothing else of it can be another when its trials are trained."""
+    others = [setting for setting in settings if not setting.startswith("promotion.")]
+    if others:
+        text = "a study that was run keeps its recipe; only what is below promotion can be set: promotion.KEY=VALUE"
+        raise ConfigError("promote", [Mistake(f"--set {setting.partition('=')[0]}", text) for setting in others])
+    if not settings:
+        return config
+    return check_recipe(Document(config.model_dump(mode="json"), {}), f"study '{config.study}'", settings)
 
 
 def report_study(name: str) -> str:
@@ -128,46 +167,18 @@ def _open_study(folder: StudyFolder, facts: StudyFacts) -> Study | None:
     return Study(facts.recipe(), storage, facts.uid)
 
 
-def model_history(name: str) -> list[str]:
-    """A line for every version of a model, oldest first."""
-    registry = ModelRegistry(tracking_server(wait=True))
-    versions = registry.versions(name)
-    if not versions:
-        raise ConfigError("history", [Mistake("NAME", f"no model is registered as '{name}' on {registry.uri}")])
-    lines = []
-    for version in versions:
-        tags = version.tags
-        made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(version.created_ms / 1000))
-        aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""
-        since = f", champion since {tags['regatta.champion_since']}" if "regatta.champion_since" in tags else ""
-        lines.append(
-            f"version {version.version}{aliases}  {made} UTC  trial {tags.get('regatta.trial', '?')}, "
-            f"{_headline(tags)}{since}: {tags.get('regatta.decision', '')}"
-        )
-    return lines
+def model_history(name: str) -> ModelHistory:
+    """Which versions of a model there are, and who was the champion when, and why.
+
+    Raises:
+        ConfigError: Nothing is registered under that name.
+    """
+    return history_of(ModelRegistry(tracking_server(wait=True)), name)
 
 
-def _headline(tags: Mapping[str, str]) -> str:
-    """The score that a version was judged by; of one that does not say, the one that people look at first."""
-    known = [tags.get(JUDGED_BY, ""), *(name for task in SCORES for name in SCORES[task])]
-    names = [name for name in known if f"regatta.{name}" in tags]
-    return f"{names[0].replace('_', ' ')} {float(tags[f'regatta.{names[0]}']):.4f}" if names else "not judged"
-
-
-def roll_back(name: str, to: str | None) -> str:
+def roll_back(name: str, to: str | None, why: str = "") -> str:
     """Moves the champion's alias to `to`, or to the version before; returns a sentence about it."""
-    registry = ModelRegistry(tracking_server(wait=True))
-    champion = registry.champion(name)
-    target = registry.champion(name, "previous") if to is None else None
-    if to is not None:
-        target = next((version for version in registry.versions(name) if version.version == to), None)
-    if champion is None or target is None:
-        missing = "champion" if champion is None else f"version {to}" if to else "version before the champion"
-        raise ConfigError("rollback", [Mistake("NAME", f"'{name}' has no {missing}; see: regatta history {name}")])
-    if target.version == champion.version:
-        return f"Version {champion.version} of '{name}' is the {CHAMPION} already."
-    registry.crown(target, champion, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    return f"Version {target.version} of '{name}' is the {CHAMPION} again; version {champion.version} was it before."
+    return champions.roll_back(ModelRegistry(tracking_server(wait=True)), name, to, why)
 
 
 def _gather(

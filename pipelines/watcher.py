@@ -26,8 +26,8 @@ class Watcher(Protocol):
     def ended(self, result: TrialResult, counts: Counts) -> None:
         """A trial is over."""
 
-    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
-        """A worker died, or a trial met with trouble of another kind; what becomes of the trial, if there was one."""
+    def trouble(self, worker: int, text: str, remedies: Mapping[int, Remedy]) -> None:
+        """A worker died, or a trial met with trouble of another kind; what becomes of which trial."""
 
     def ending(self, ending: Ending) -> None:
         """Running trials are to stop after the epoch they are at."""

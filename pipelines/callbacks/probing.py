@@ -131,7 +131,7 @@ class LayerProbe(keras.callbacks.Callback):  # type: ignore[misc]
         if epoch % self._every or logs is None:
             return
         if self._compiled is None:
-            self._compiled = tf.function(self._run)
+            self._compiled = tf.function(self._run, autograph=False)
         values = self._compiled().numpy()  # the first time, this sets the names
         found = dict(zip(self._names, map(float, values), strict=True))
         self._note(epoch, found)

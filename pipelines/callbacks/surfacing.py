@@ -48,7 +48,7 @@ class SurfaceDrawer(keras.callbacks.Callback):  # type: ignore[misc]
         if epoch % self._every:
             return
         if self._compiled is None:
-            self._compiled = tf.function(self._answers)
+            self._compiled = tf.function(self._answers, autograph=False)
         answers = np.asarray(self._compiled(self._grid), np.float32)
         form = (self._side, self._side, -1) if self._around.task is Task.MULTICLASS else (self._side, self._side)
         name = next((name for name in ("val_loss", "loss") if name in (logs or {})), None)

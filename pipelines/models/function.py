@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
 from pipelines.own_code import Arguments, OwnCodeError, Reference, load
@@ -83,6 +84,10 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
     given, wanted = tuple(model.outputs[0].shape), (None, head.units)
     if given != wanted:
         return f"gives {_form(given)}, and this task needs {_form(wanted)}: end with keras.layers.Dense(head.units)"
+    if model.outputs[0].dtype in HALF:
+        return (
+            f"gives {model.outputs[0].dtype}, in which a loss loses too much: make the last layer with dtype='float32'"
+        )
     foreign = list(dict.fromkeys(_foreign(_config_of(model))))
     if foreign:
         return (
@@ -90,6 +95,13 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
             f"this code, or only by running it; use Keras's layers and keras.ops"
         )
     return None
+
+
+# Of Keras itself, and all the same nothing that a model server loads: what brings further code or files along.
+_LOADERS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_ACTING = tuple(
+    f"keras.{inside}{part}" for inside in ("", "src.") for part in ("utils", "saving", "legacy", "callbacks", "export")
+)
 
 
 def _config_of(model: keras.Model) -> Any:
@@ -116,6 +128,8 @@ def _foreign(config: Any) -> Iterator[str]:
             module = str(config["module"] or "")
             if module != "keras" and not module.startswith("keras."):
                 yield f"the class {name}"
+            elif name in _LOADERS or module.startswith(_ACTING):
+                yield f"{name}, which loads more than the model's own file holds"
         for key, part in config.items():
             if key != "compile_config":  # a training compiles it anew
                 yield from _foreign(part)

@@ -56,20 +56,21 @@ class LayeredModel(ModelSpec):
 
 
 def head_layers(head: Head, arguments: dict[str, Any]) -> Sequence[keras.layers.Layer]:
-    """The output layer, and behind it what gives a number its own units back. In float32 under any precision policy."""
+    """The output layer, and behind it what gives a number its own units back. In full precision under any policy."""
     import keras
 
+    full = keras.config.floatx()  # float32, also where a policy has the other layers compute in 16 bits
     plain = head.scale == 1.0 and head.offset == 0.0
     dense = keras.layers.Dense(
         head.units,
         activation=head.activation,
-        dtype="float32",
+        dtype=full,
         name=head.name if plain else "output",
         **arguments,
     )
     if plain:
         return [dense]
-    return [dense, keras.layers.Rescaling(head.scale, offset=head.offset, dtype="float32", name=head.name)]
+    return [dense, keras.layers.Rescaling(head.scale, offset=head.offset, dtype=full, name=head.name)]
 
 
 def flatten(inputs: InputFacts) -> list[keras.layers.Layer]:
