@@ -40,13 +40,14 @@ class Site:
     """One REGATTA_HOME with the ports of its services, used through the command line alone.
 
     `settings` are variables of the environment that every command of this site gets: of a server that is not the site's
-    own, or of a database.
+    own, or of a database. `root` is the copy of the repository that commands run in.
     """
 
     home: Path
     port: int
     model_port: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    root: Path = ROOT
 
     @property
     def server(self) -> str:
@@ -74,7 +75,7 @@ class Site:
         """`regatta …`, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "pipelines", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment(**more),
             capture_output=True,
             text=True,
@@ -86,7 +87,7 @@ class Site:
         """`regatta …`, left running; its progress comes line by line on stderr."""
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment(**more),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,7 +98,7 @@ class Site:
         """`python -m services.local …`."""
         return subprocess.run(
             [sys.executable, "-m", "services.local", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment(),
             capture_output=True,
             text=True,

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import bench_many_trials, bench_mlflow_page, bench_tracking
+from tests.benchmarks import (
+    bench_gpu,
+    bench_lanes,
+    bench_many_trials,
+    bench_mlflow_page,
+    bench_scale,
+    bench_serving,
+    bench_tracking,
+)
 
 BENCHMARKS = {
     "many_trials": bench_many_trials.main,
     "tracking": bench_tracking.main,
     "mlflow_page": bench_mlflow_page.main,
+    "scale": bench_scale.main,
+    "lanes": bench_lanes.main,
+    "serving": bench_serving.main,
+    "gpu": bench_gpu.main,
 }
 UNASKED = ("many_trials", "tracking")
 

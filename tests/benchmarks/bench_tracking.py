@@ -18,8 +18,7 @@ from pipelines import devices
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData, prepare
 from pipelines.executors.processes import ProcessesExecutor, Recycling
-from pipelines.home import StudyFolder
-from pipelines.launch import user_data_folder
+from pipelines.home import StudyFolder, user_data_folder
 from pipelines.recipes import read_recipe
 from pipelines.tracking import make_tracker
 from pipelines.tracking.run import Run

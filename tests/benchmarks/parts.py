@@ -57,8 +57,8 @@ class Follower:
     def ended(self, result: TrialResult, counts: Counts) -> None:
         self._on_ended(result)
 
-    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
-        raise RuntimeError(f"trial {trial}: {text}")
+    def trouble(self, worker: int, text: str, remedies: Mapping[int, Remedy]) -> None:
+        raise RuntimeError(f"trials {list(remedies)}: {text}")
 
     def ending(self, ending: Ending) -> None:
         pass

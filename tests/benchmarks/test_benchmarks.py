@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipelines import painting
+from pipelines.tracking.journal import Journal
+from tests.benchmarks import bench_scale
 from tests.benchmarks.__main__ import main as run_benchmarks
 from tests.benchmarks.bench_many_trials import PARTS, draw, measure, ratio, told
 from tests.benchmarks.bench_tracking import epochs_ms
@@ -54,7 +57,9 @@ def test_what_an_epoch_pays_is_told_in_two_tables() -> None:
 
 
 def test_a_benchmark_that_there_is_not_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(SystemExit, match="one of many_trials, tracking, mlflow_page, got 'speed'"):
+    with pytest.raises(
+        SystemExit, match="one of many_trials, tracking, mlflow_page, scale, lanes, serving, gpu, got 'speed'"
+    ):
         run_benchmarks(["speed"])
 
 
@@ -65,3 +70,17 @@ def test_a_table_is_aligned_to_the_right() -> None:
         "longer  12.500",
     ]
     assert percentile([1.0, 2.0, 3.0], 50) == 2.0
+
+
+def test_what_a_server_takes_and_what_the_controller_hears_is_counted(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.jsonl")) as journal:
+        uids = bench_scale.write(journal, bench_scale.Shape(3, 4), "scale")
+        assert journal.written == 1 + 3 * (1 + 4 + 1)
+    assert uids == ["scale-00000", "scale-00001", "scale-00002"]
+
+    took, runs = bench_scale.deliver("memory:", bench_scale.Shape(3, 4), "small", tmp_path)
+    assert took > 0
+    assert len(set(runs.values())) == 3
+
+    words, of_cpu = bench_scale.listen(2, 50, tmp_path)
+    assert 0 < words <= of_cpu

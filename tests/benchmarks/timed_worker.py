@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import TrainingConfig
 from pipelines.datasets.prepared import open_prepared
+from pipelines.executors.base import Answer, OneByOne
 from pipelines.records import Ended, EpochEnded, Event, TrialSpec
 from pipelines.worker import TrialWorker, WorkerSettings
 
@@ -21,13 +22,14 @@ states; and a trial of a sweep."""
 TIMES = "times.json"
 
 
-class TimedWorker:
+class TimedWorker(OneByOne):
     """Made in the worker's process."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._worker = TrialWorker(settings)
+        super().__init__(self._time)
 
-    def __call__(self, spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
+    def _time(self, spec: TrialSpec, answer: Answer) -> None:
         found: dict[str, Any] = {}
         ways: dict[str, Callable[[], Any]] = {
             "keras": lambda: self._keras(spec),
@@ -74,10 +76,10 @@ class TimedWorker:
             if isinstance(event, EpochEnded):
                 ends.append(time.perf_counter())
 
-        self._worker(replace(spec, states="", folder=f"{spec.folder}-alone"), nobody)
+        self._worker(_Desk(replace(spec, states="", folder=f"{spec.folder}-alone"), nobody))
         return ends
 
-    def _whole(self, spec: TrialSpec, answer: Callable[[Event], Any], found: dict[str, Any]) -> list[float]:
+    def _whole(self, spec: TrialSpec, answer: Answer, found: dict[str, Any]) -> list[float]:
         ends: list[float] = []
         tracking, computing = [0.0], [0.0]
         trains = threading.get_ident()
@@ -97,6 +99,24 @@ class TimedWorker:
                 computing.append(0.0)
             return reply
 
-        self._worker(spec, timed)
+        self._worker(_Desk(spec, timed))
         found["tracking"], found["computing"] = tracking[:-1], computing[:-1]
         return ends
+
+
+class _Desk:
+    """A desk with one trial on it."""
+
+    def __init__(self, spec: TrialSpec, answer: Answer) -> None:
+        self._spec: TrialSpec | None = spec
+        self._answer = answer
+
+    def take(self) -> TrialSpec | None:
+        spec, self._spec = self._spec, None
+        return spec
+
+    def say(self, message: Event) -> Sequence[Any]:
+        return [self._answer(message)]
+
+    def offer(self, places: int) -> None:
+        """It has no more."""

@@ -17,9 +17,17 @@ import pytest
 from pipelines.errors import ExecutorError
 from pipelines.executors import memory, pids
 from pipelines.executors.base import Executor, Loss, LossKind
+from pipelines.executors.docker.base import ContainerPlan
+from pipelines.executors.docker.berth import Berth
+from pipelines.executors.docker.containers import COMMAND, Containers
 from pipelines.executors.inline import InlineExecutor
 from pipelines.executors.processes import ProcessesExecutor, Recycling
-from tests.contracts.workers import make_nothing, make_steps
+from pipelines.executors.reception import Reception
+from pipelines.executors.slots import SlotsExecutor
+from pipelines.executors.staff import Agency
+from tests.contracts.afar import AfarAgency
+from tests.contracts.engines import IMAGE, FakeEngine
+from tests.contracts.workers import make_eager, make_nothing, make_steps, make_together
 
 DEADLINE_S = 30.0
 
@@ -32,8 +40,11 @@ class Recorder:
         self.answers: dict[Any, Any] = {}
         self.before_answer: Callable[[Any], None] = lambda message: None
 
-    def on_idle(self, worker: int) -> None:
-        self.news.append(("idle", worker, None))
+    def on_room(self, worker: int, places: int) -> None:
+        self.news.append(("room", worker, places))
+
+    def on_rest(self, worker: int, tasks: int) -> None:
+        self.news.append(("rest", worker, tasks))
 
     def on_message(self, worker: int, message: Any) -> Any:
         self.news.append(("said", worker, message))
@@ -42,6 +53,23 @@ class Recorder:
 
     def on_lost(self, worker: int, loss: Loss) -> None:
         self.news.append(("lost", worker, loss))
+
+    @property
+    def room(self) -> int:
+        """Places that were told, over all."""
+        return sum(places for word, _, places in self.news if word == "room")
+
+    def rests(self) -> list[int]:
+        return [tasks for word, _, tasks in self.news if word == "rest"]
+
+    def of_task(self, name: str) -> list[int]:
+        """The rounds of a task that `make_together` works on."""
+        return [done for _, found, done, _ in self.said() if found == name]
+
+    def heard_by(self, name: str) -> tuple[str, ...]:
+        """All answers that such a task had in its last round."""
+        heard: list[tuple[str, ...]] = [answers for _, found, _, answers in self.said() if found == name]
+        return heard[-1]
 
     def losses(self) -> list[Loss]:
         return [loss for kind, _, loss in self.news if kind == "lost"]
@@ -68,11 +96,40 @@ def task(*steps: tuple[str, Any]) -> dict[str, Any]:
     return {"steps": steps}
 
 
+def each(name: str, rounds: int, **more: Any) -> dict[str, Any]:
+    """A task for `make_together`."""
+    return {"name": name, "rounds": rounds, **more}
+
+
+def give(executor: Executor, *tasks: dict[str, Any]) -> None:
+    for one in tasks:
+        executor.assign(0, one)
+
+
 def run(executor: Executor, handler: Recorder, *steps: tuple[str, Any]) -> None:
-    """Has worker 0, which is idle, do one task to its end."""
-    before = handler.count("idle")
+    """Has worker 0, which has room, do one task to its end."""
+    rests, rooms = handler.count("rest"), handler.count("room")
     executor.assign(0, task(*steps))
-    pump(executor, lambda: handler.count("idle") > before)
+    pump(executor, lambda: handler.count("rest") > rests and handler.count("room") > rooms)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., tuple[ProcessesExecutor, Recorder]]]:
+    """Makes executors of worker processes and closes them after the test."""
+    made: list[ProcessesExecutor] = []
+
+    def start(factory: Any = make_steps, workers: int = 1, **settings: Any) -> tuple[ProcessesExecutor, Recorder]:
+        executor, handler = ProcessesExecutor(factory, [{}] * workers, logs=tmp_path / "logs", **settings), Recorder()
+        made.append(executor)
+        executor.start(handler)
+        return executor, handler
+
+    yield start
+    for executor in made:
+        executor.close()
+
+
+Make = Callable[..., tuple[ProcessesExecutor, Recorder]]
 
 
 class ExecutorContract(ABC):
@@ -80,17 +137,22 @@ class ExecutorContract(ABC):
 
     @pytest.fixture
     @abstractmethod
+    def together(self, tmp_path: Path) -> Iterator[tuple[Executor, Recorder]]:
+        """The same with a worker made by `make_together`, which has four places."""
+
+    @pytest.fixture
+    @abstractmethod
     def started(self, tmp_path: Path) -> Iterator[tuple[Executor, Recorder]]:
         """A warm executor and what it told so far."""
 
-    def test_a_worker_is_reported_idle_once_when_it_is_ready(self, started: tuple[Executor, Recorder]) -> None:
+    def test_a_worker_tells_its_room_once_when_it_is_ready(self, started: tuple[Executor, Recorder]) -> None:
         executor, handler = started
 
         executor.wait(0.01)
 
-        assert handler.news == [("idle", 0, None)]
+        assert handler.news == [("room", 0, 1)]
 
-    def test_messages_reach_the_handler_in_order_and_then_the_worker_is_idle(
+    def test_messages_reach_the_handler_in_order_and_then_the_worker_rests(
         self, started: tuple[Executor, Recorder]
     ) -> None:
         executor, handler = started
@@ -98,7 +160,26 @@ class ExecutorContract(ABC):
 
         run(executor, handler, *(("say", number) for number in range(50)))
 
-        assert handler.news == [*(("said", 0, number) for number in range(50)), ("idle", 0, None)]
+        *said, room, (word, worker, tasks) = handler.news
+        assert said == [("said", 0, number) for number in range(50)]
+        assert room == ("room", 0, 1)
+        assert (word, worker) == ("rest", 0)
+        assert tasks >= 1
+
+    def test_another_handler_hears_of_the_room_and_of_all_that_comes_after(
+        self, started: tuple[Executor, Recorder]
+    ) -> None:
+        executor, before = started
+        run(executor, before, ("say", "before"))
+        heard, after = len(before.news), Recorder()
+
+        executor.hand_over(after)
+        assert after.news == [("room", 0, 1)]
+        run(executor, after, ("say", "after"))
+
+        assert after.said() == ["after"]
+        assert len(before.news) == heard
+        executor.hand_over(before)  # the tests of a class share it
 
     def test_an_answer_reaches_the_worker(self, started: tuple[Executor, Recorder]) -> None:
         executor, handler = started
@@ -140,6 +221,63 @@ class ExecutorContract(ABC):
         assert len(handler.pids()) == 3
         assert len(set(handler.pids())) == 1
 
+    def test_a_worker_has_as_many_tasks_under_way_as_it_has_room_for(
+        self, together: tuple[Executor, Recorder], tmp_path: Path
+    ) -> None:
+        executor, handler = together
+        assert handler.room == 4
+
+        give(executor, each("a", 3, until={0: tmp_path / "all given"}), *(each(name, 3) for name in "bcd"))
+        (tmp_path / "all given").touch()
+        pump(executor, lambda: handler.count("rest") > 0)
+
+        assert [handler.of_task(name) for name in "abcd"] == [[0, 1, 2]] * 4
+        rounds = [(name, done) for _, name, done, _ in handler.said()]
+        assert rounds.index(("d", 0)) < rounds.index(("a", 2))
+        assert handler.rests() == [4]
+        assert handler.room == 8
+
+    def test_room_is_told_when_a_task_ends_and_not_only_when_all_have(
+        self, together: tuple[Executor, Recorder], tmp_path: Path
+    ) -> None:
+        executor, handler = together
+
+        def more(message: Any) -> None:
+            if message[1:3] == ("long", 2):
+                executor.assign(0, each("late", 2))
+                (tmp_path / "given").touch()
+
+        handler.before_answer = more
+        give(executor, each("long", 9, until={3: tmp_path / "given"}), each("short", 1))
+        pump(executor, lambda: handler.rests()[-1:] == [3])
+
+        rounds = [(name, done) for _, name, done, _ in handler.said()]
+        assert rounds.index(("late", 1)) < rounds.index(("long", 8))
+        first_rest = next(place for place, (word, _, _) in enumerate(handler.news) if word == "rest")
+        assert [word for word, _, _ in handler.news[1:first_rest]].count("room") == 3
+
+    def test_every_answer_reaches_its_task_whoever_spoke_when_it_came(
+        self, together: tuple[Executor, Recorder], tmp_path: Path
+    ) -> None:
+        executor, handler = together
+
+        def tells(message: Any) -> None:
+            if message[1:3] == ("a", 2):
+                for name in "abc":
+                    executor.tell(0, (name, f"to {name}"))
+                executor.tell(0, ("d", "stop"))
+                (tmp_path / "told").touch()
+
+        handler.before_answer = tells
+        gates = {0: tmp_path / "all given", 3: tmp_path / "told"}
+        give(executor, each("a", 6, until=gates), *(each(name, 20) for name in "bcd"))
+        gates[0].touch()
+        pump(executor, lambda: handler.rests()[-1:] == [4])
+
+        assert [handler.of_task(name)[-1] for name in "abc"] == [5, 19, 19]
+        assert [handler.heard_by(name) for name in "abc"] == [("to a",), ("to b",), ("to c",)]
+        assert handler.of_task("d")[-1] < 5
+
     def test_closing_twice_is_fine(self, started: tuple[Executor, Recorder]) -> None:
         executor, handler = started
         told = list(handler.news)
@@ -155,7 +293,15 @@ class TestInlineExecutor(ExecutorContract):
     def started(self, tmp_path: Path) -> Iterator[tuple[Executor, Recorder]]:
         executor, handler = InlineExecutor(make_steps), Recorder()
         executor.start(handler)
-        pump(executor, lambda: handler.count("idle") == 1)
+        pump(executor, lambda: handler.count("room") == 1)
+        yield executor, handler
+        executor.close()
+
+    @pytest.fixture
+    def together(self, tmp_path: Path) -> Iterator[tuple[Executor, Recorder]]:
+        executor, handler = InlineExecutor(make_together), Recorder()
+        executor.start(handler)
+        pump(executor, lambda: handler.room == 4)
         yield executor, handler
         executor.close()
 
@@ -169,24 +315,20 @@ class TestInlineExecutor(ExecutorContract):
         assert handler.said() == []
 
 
-class TestProcessesExecutor(ExecutorContract):
-    """The contract on one warm process for all of it: a spawn costs half a second and more."""
+class OneWorkerContract(ExecutorContract):
+    """The contract on one warm worker for all of it, as to start one takes long."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def warm(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ProcessesExecutor, Recorder]]:
-        executor = ProcessesExecutor(make_steps, [{}], logs=tmp_path_factory.mktemp("logs"))
-        handler = Recorder()
-        executor.start(handler)
-        pump(executor, lambda: handler.count("idle") == 1)
-        yield executor, handler
-        executor.close()
+    @abstractmethod
+    def warm(cls) -> Iterator[tuple[Executor, Recorder]]:
+        """An executor whose one worker, made by `make_steps`, has told its room."""
 
     @pytest.fixture
-    def started(self, warm: tuple[ProcessesExecutor, Recorder]) -> Iterator[tuple[Executor, Recorder]]:
+    def started(self, warm: tuple[Executor, Recorder]) -> Iterator[tuple[Executor, Recorder]]:
         executor, handler = warm
         handler.__init__()  # type: ignore[misc]
-        handler.on_idle(0)
+        handler.on_room(0, 1)
         yield warm
         executor.wait(0)
         assert handler.count("lost") == 0
@@ -195,36 +337,102 @@ class TestProcessesExecutor(ExecutorContract):
     test_closing_twice_is_fine = None  # type: ignore[assignment]
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., tuple[ProcessesExecutor, Recorder]]]:
-    """Makes executors of worker processes and closes them after the test."""
-    made: list[ProcessesExecutor] = []
+class TestProcessesExecutor(OneWorkerContract):
+    """The contract on one warm process for all of it: a spawn costs half a second and more."""
 
-    def start(factory: Any = make_steps, workers: int = 1, **settings: Any) -> tuple[ProcessesExecutor, Recorder]:
-        executor, handler = ProcessesExecutor(factory, [{}] * workers, logs=tmp_path / "logs", **settings), Recorder()
-        made.append(executor)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def warm(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ProcessesExecutor, Recorder]]:
+        executor = ProcessesExecutor(make_steps, [{}], logs=tmp_path_factory.mktemp("logs"))
+        handler = Recorder()
         executor.start(handler)
+        pump(executor, lambda: handler.count("room") == 1)
+        yield executor, handler
+        executor.close()
+
+    @pytest.fixture
+    def together(self, make: Make) -> tuple[Executor, Recorder]:
+        executor, handler = make(make_together)
+        pump(executor, lambda: handler.room == 4)
         return executor, handler
 
-    yield start
-    for executor in made:
+
+class DialledContract(OneWorkerContract):
+    """The contract on workers that dial in: one warm worker for all of it."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    @abstractmethod
+    def hire(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Agency]]:
+        """Opens an agency for workers that a factory makes."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def seen(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A folder that the workers see, too."""
+        return tmp_path_factory.mktemp("seen")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def warm(cls, hire: Callable[[Any], Agency], seen: Path) -> Iterator[tuple[SlotsExecutor, Recorder]]:
+        executor, handler = SlotsExecutor(hire(make_steps), 1, logs=seen / "warm"), Recorder()
+        executor.start(handler)
+        pump(executor, lambda: handler.count("room") == 1)
+        yield executor, handler
+        executor.close()
+
+    @pytest.fixture
+    def together(self, hire: Callable[[Any], Agency], seen: Path) -> Iterator[tuple[Executor, Recorder]]:
+        executor, handler = SlotsExecutor(hire(make_together), 1, logs=seen / "together"), Recorder()
+        executor.start(handler)
+        pump(executor, lambda: handler.room == 4)
+        yield executor, handler
         executor.close()
 
 
-Make = Callable[..., tuple[ProcessesExecutor, Recorder]]
+class TestContainers(DialledContract):
+    """Over a Unix socket, with the same files on both sides."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hire(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Agency]]:
+        folder = tmp_path_factory.mktemp("engine")
+        engine = FakeEngine(folder)
+
+        def hire(factory: Any) -> Agency:
+            plan = ContainerPlan(IMAGE, COMMAND, "")
+            return Containers(engine, Berth("study", folder, tmp_path_factory.mktemp("logs"), plan, [{}]), factory)
+
+        yield hire
+        engine.clear()
+
+
+class TestDialledFromAfar(DialledContract):
+    """Over TCP, by workers that cannot write the controller's files."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hire(cls) -> Callable[[Any], Agency]:
+        return lambda factory: AfarAgency(factory, Reception.at_port("127.0.0.1"), same_files=False)
+
+    def test_what_it_prints_is_in_its_log_here(self, started: tuple[Executor, Recorder]) -> None:
+        executor, handler = started
+
+        run(executor, handler, ("print", "from afar"))
+        pump(executor, lambda: executor.log_tail(0) == "from afar")
 
 
 def test_a_killed_busy_worker_is_reported_with_its_signal_and_replaced_under_its_number(
     make: Make, tmp_path: Path
 ) -> None:
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
     executor.assign(0, task(("pid", None), ("wait for", tmp_path / "never")))
     pump(executor, lambda: bool(handler.pids()))
 
     psutil.Process(handler.pids()[0]).kill()
     pump(executor, lambda: handler.count("lost") == 1)
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
     run(executor, handler, ("pid", None))
 
     assert next(news for news in handler.news if news[0] == "lost")[1] == 0
@@ -234,7 +442,7 @@ def test_a_killed_busy_worker_is_reported_with_its_signal_and_replaced_under_its
 
 def test_what_a_worker_said_before_it_died_is_heard_even_where_an_answer_comes_too_late(make: Make) -> None:
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     (worker,) = multiprocessing.active_children()
     handler.before_answer = lambda message: worker.join(DEADLINE_S)
@@ -247,7 +455,7 @@ def test_what_a_worker_said_before_it_died_is_heard_even_where_an_answer_comes_t
 
 def test_a_worker_that_raises_is_lost_with_its_exit_code_and_its_log_says_why(make: Make, tmp_path: Path) -> None:
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     executor.assign(0, task(("raise", "out of ideas")))
     pump(executor, lambda: handler.count("lost") == 1)
@@ -265,12 +473,12 @@ def test_a_worker_that_never_gets_ready_ends_in_one_error_with_the_end_of_its_lo
 
     assert "RuntimeError: no such device" in str(caught.value)
     assert handler.count("lost") == 2
-    assert handler.count("idle") == 0
+    assert handler.count("room") == 0
 
 
 def test_recycling_replaces_a_worker_between_two_tasks_and_loses_none(make: Make) -> None:
     executor, handler = make(recycling=Recycling(after_tasks=2))
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     tasks = 0
     end = time.monotonic() + DEADLINE_S
@@ -283,7 +491,8 @@ def test_recycling_replaces_a_worker_between_two_tasks_and_loses_none(make: Make
     old, new = dict.fromkeys(handler.pids())
 
     assert handler.count("lost") == 0
-    assert handler.count("idle") == tasks + 1
+    assert handler.count("room") == tasks + 1
+    assert [done for word, _, done in handler.news if word == "rest"] == list(range(1, tasks + 1))
     assert len(handler.pids()) == tasks > 2
     assert not psutil.pid_exists(old)
     run(executor, handler, ("pid", None))
@@ -292,7 +501,7 @@ def test_recycling_replaces_a_worker_between_two_tasks_and_loses_none(make: Make
 
 def test_a_worker_that_has_grown_is_replaced(make: Make) -> None:
     executor, handler = make(recycling=Recycling(above_bytes=1))
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     end = time.monotonic() + DEADLINE_S
     while len(set(handler.pids())) < 2:
@@ -304,13 +513,13 @@ def test_a_worker_that_has_grown_is_replaced(make: Make) -> None:
 
 def test_a_worker_that_does_not_get_on_is_ended_with_the_reason_and_replaced(make: Make, tmp_path: Path) -> None:
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
     executor.assign(0, task(("pid", None), ("wait for", tmp_path / "never")))
     pump(executor, lambda: bool(handler.pids()))
     psutil.Process(handler.pids()[0]).suspend()  # it would not hear anything gentler than SIGKILL
 
     executor.end(0, "it hangs")
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
 
     assert handler.losses() == [Loss("it hangs", LossKind.ENDED)]
 
@@ -318,12 +527,12 @@ def test_a_worker_that_does_not_get_on_is_ended_with_the_reason_and_replaced(mak
 def test_a_worker_that_grows_beyond_its_cap_is_ended_in_the_middle_of_its_task(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.executors.processes._LOOK_S", 0.0)
+    monkeypatch.setattr("pipelines.executors.slots._LOOK_S", 0.0)
     executor, handler = make(recycling=Recycling(cap_bytes=400 << 20))
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     executor.assign(0, task(("fill MiB", 500), ("wait for", tmp_path / "never")))
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
 
     (loss,) = handler.losses()
     assert loss.kind is LossKind.MEMORY
@@ -337,7 +546,7 @@ def test_a_kill_while_the_system_ends_processes_for_lack_of_memory_is_for_lack_o
     counter.write_text("low 0\nhigh 0\noom 0\noom_kill 3\n")
     monkeypatch.setattr(memory, "_COUNTERS", (tmp_path / "absent", counter))
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     executor.assign(0, task(("say", "about to die"), ("kill yourself", None)))
 
@@ -350,9 +559,56 @@ def test_a_kill_while_the_system_ends_processes_for_lack_of_memory_is_for_lack_o
     assert handler.losses()[0].kind is LossKind.MEMORY
 
 
+def test_a_worker_that_dies_is_lost_with_all_its_tasks_and_its_room(make: Make) -> None:
+    executor, handler = make(make_together)
+    pump(executor, lambda: handler.room == 4)
+
+    give(executor, each("a", 10**6), each("b", 10**6), each("c", 1, dies=True))
+    pump(executor, lambda: handler.room == 8)
+
+    assert handler.losses() == [Loss("its process was ended by SIGKILL")]
+    assert handler.count("rest") == 0
+    before = len(handler.said())
+    give(executor, *(each(name, 1) for name in "efgh"))
+    pump(executor, lambda: handler.rests()[-1:] == [7])  # of all that were ever given
+    assert {name for _, name, _, _ in handler.said()[before:]} == set("efgh")
+
+
+def test_a_worker_of_many_tasks_is_replaced_when_it_has_come_to_rest_and_loses_none(make: Make, tmp_path: Path) -> None:
+    executor, handler = make(make_together, recycling=Recycling(above_bytes=1))
+    pump(executor, lambda: handler.room == 4)
+    first = multiprocessing.active_children()
+
+    give(executor, each("short", 1), each("long", 2, until={1: tmp_path / "go on"}))
+    pump(executor, lambda: len(multiprocessing.active_children()) == 2)
+    (successor,) = set(multiprocessing.active_children()) - set(first)
+    pump(executor, lambda: executor._slots[0].replaceable)
+    (tmp_path / "go on").touch()
+    pump(executor, lambda: handler.rests()[-1:] == [2])
+    assert not first[0].is_alive()
+    assert handler.room == 2 + 4  # those that were used, and those of the successor
+    give(executor, each("next", 1))
+    pump(executor, lambda: handler.rests()[-1:] == [3])
+
+    assert handler.said()[-1][:2] == (successor.pid, "next")
+    assert handler.count("lost") == 0
+
+
+def test_more_tasks_than_a_pipe_has_space_for_keep_nobody_waiting(make: Make) -> None:
+    executor, handler = make(make_eager)
+    pump(executor, lambda: handler.room == 500)
+    psutil.Process(multiprocessing.active_children()[0].pid).suspend()  # it takes nothing
+
+    give(executor, *(each(str(number), 1, ballast="x" * 4000) for number in range(500)))
+    psutil.Process(multiprocessing.active_children()[0].pid).resume()
+    pump(executor, lambda: handler.rests()[-1:] == [500])
+
+    assert [name for _, name, _, _ in handler.said()] == [str(number) for number in range(500)]
+
+
 def test_the_end_of_a_log_is_of_the_task_and_of_no_earlier_one(make: Make) -> None:
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
 
     run(executor, handler, ("print", "of the first"))
     run(executor, handler, ("print", "of the second"))
@@ -365,7 +621,7 @@ def test_a_log_that_has_grown_large_is_put_aside_before_the_next_task(
 ) -> None:
     monkeypatch.setattr("pipelines.executors.logs._MOST_BYTES", 5)
     executor, handler = make()
-    pump(executor, lambda: handler.count("idle") == 1)
+    pump(executor, lambda: handler.count("room") == 1)
     run(executor, handler, ("print", "more than five bytes"))
 
     run(executor, handler, ("print", "of the same process"))
@@ -392,7 +648,7 @@ def test_a_worker_that_outlives_its_controller_is_found_and_ended(tmp_path: Path
 
 def test_no_note_of_a_worker_stays_when_all_is_closed(make: Make, tmp_path: Path) -> None:
     executor, handler = make(workers=2)
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
     assert len(list((tmp_path / "logs").glob("*.pid"))) == 2
 
     executor.close()
@@ -402,7 +658,7 @@ def test_no_note_of_a_worker_stays_when_all_is_closed(make: Make, tmp_path: Path
 
 def test_closing_ends_every_process_busy_or_not_and_no_news_come_after_it(make: Make, tmp_path: Path) -> None:
     executor, handler = make(workers=2)
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
     executor.assign(1, task(("pid", None), ("wait for", tmp_path / "never")))
     pump(executor, lambda: bool(handler.pids()))
     processes = [psutil.Process(child.pid) for child in multiprocessing.active_children()]
@@ -426,7 +682,7 @@ from tests.contracts.workers import make_steps
 if __name__ == "__main__":
     executor, handler = ProcessesExecutor(make_steps, [{}, {}], logs=Path(sys.argv[1])), Recorder()
     executor.start(handler)
-    pump(executor, lambda: handler.count("idle") == 2)
+    pump(executor, lambda: handler.count("room") == 2)
     executor.assign(1, task(("say until answered", "epoch")))
     pump(executor, lambda: bool(handler.said()))
     print("both at work", flush=True)

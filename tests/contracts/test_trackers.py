@@ -17,17 +17,26 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities import Run as MlflowRun
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from PIL import Image
 
-from pipelines.tracking import make_tracker
+from pipelines.tracking import make_tracker, mlflow_checkpoints
 from pipelines.tracking.base import Refused, Tracker, Unavailable
-from pipelines.tracking.entries import CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
+from pipelines.tracking.entries import (
+    CheckpointDropped,
+    CheckpointKept,
+    FileKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+    RunEnded,
+)
 from pipelines.tracking.holdings import HeldCheckpoint
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.mlflow_tracker import MlflowTracker
+from pipelines.tracking.parcels import CheckpointParcel, FileParcel, RunParcel
 
 BEGUN_MS = 1_700_000_000_000
 
@@ -272,6 +281,62 @@ class TrackerContract(ABC):
 
         with pytest.raises(Refused):
             tracker.keep_picture("0" * 32, tmp_path / "0.png", PictureKept("uid", BEGUN_MS, "0.png", "surface", 0))
+
+    def test_runs_that_it_takes_many_at_a_time_are_as_if_they_had_come_one_by_one(
+        self, tracker: Tracker, study: str, experiment_id: str, entry: RunBegun, run_id: str
+    ) -> None:
+        logged = [Logged("x", BEGUN_MS + step, step, {"loss": 1.0 / (step + 1)}, {"a": "b"}) for step in range(3)]
+        new = RunBegun(f"{study}-00001", study, "trial-001", BEGUN_MS, entry.uid, {"regatta.trial": "1"}, {"lr": "0.1"})
+        ended = RunEnded(new.uid, BEGUN_MS + 9, "FAILED")
+        parcels = [
+            RunParcel(new.uid, None, experiment_id, run_id, new, logged, ended),
+            RunParcel(entry.uid, run_id, logged=logged),
+        ]
+
+        taken = tracker.take_runs(parcels) if tracker.takes_many() else [None, None]
+
+        if taken == [None, None]:
+            new_id = tracker.begin(new, experiment_id, run_id, suspect=False)
+            tracker.log(new_id, logged)
+            tracker.end(new_id, "FAILED", ended.time_ms)
+            tracker.log(run_id, logged)
+        else:
+            new_id = str(taken[0])
+            assert taken == [new_id, run_id]
+        made, known = self.see(tracker, new_id), self.see(tracker, run_id)
+        assert sorted(self.run_ids(tracker, experiment_id)) == sorted([new_id, run_id])
+        assert (made.status, known.status) == ("FAILED", "RUNNING")
+        assert made.points == known.points == {"loss": [(0, 1.0), (1, 0.5), (2, 1 / 3)]}
+        assert (made.params, known.params) == ({"lr": "0.1"}, {"epochs": "3"})
+        assert (made.tags["regatta.trial"], made.tags["a"], known.tags["a"]) == ("1", "b", "b")
+        assert tracker.begin(new, experiment_id, run_id, suspect=True) == new_id
+
+    def test_files_and_checkpoints_that_it_takes_many_at_a_time_are_as_if_they_had_come_one_by_one(
+        self, tracker: Tracker, study: str, run_id: str, entry: RunBegun, tmp_path: Path
+    ) -> None:
+        (tmp_path / "report.html").write_bytes(b"<html>")
+        (tmp_path / "0.png").write_bytes(png("red"))
+        file, picture = FileKept("x", "report.html", "a/b"), PictureKept("x", BEGUN_MS, "0.png", "surface", 0)
+        made = a_checkpoint(tmp_path / "kept", entry.uid, 3, 0.25)
+        files = [FileParcel(run_id, tmp_path / each.path, 1, each) for each in (file, picture)]
+        checkpoint = CheckpointParcel(run_id, made.path, 1, made.entry)
+
+        many = tracker.takes_many()
+        for _ in range(2):
+            if not many or tracker.take_files(files) == [False, False]:
+                tracker.keep(run_id, tmp_path / file.path, file.folder)
+                tracker.keep_picture(run_id, tmp_path / picture.path, picture)
+        if not many or tracker.take_checkpoints([checkpoint]) == [False]:
+            tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
+
+        seen = self.see(tracker, run_id)
+        assert seen.files == {"a/b/report.html": b"<html>"}
+        assert seen.pictures == {("surface", 0): [png("red")]}
+        assert seen.points == {"val_loss": [(3, 0.25)]}
+        assert self.held(tracker, study) == [(entry.uid, made.entry.sha256, "READY")]
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=True)
+        tracker.drop_checkpoint(run_id, CheckpointDropped(entry.uid, BEGUN_MS, made.entry.sha256, "no room"))
+        assert self.held(tracker, study) == []
 
     @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
     def test_ending_a_run_sets_its_status(self, tracker: Tracker, run_id: str, status: str) -> None:
@@ -642,9 +707,9 @@ class MlflowContract(TrackerContract):
         damaged = tmp_path / "damaged" / "best.keras"
         damaged.parent.mkdir()
         damaged.write_bytes(arrives if words.endswith("whole") else arrives + content[4:])
-        upload = client.log_model_artifact
+        upload = mlflow_checkpoints._upload
         with monkeypatch.context() as patched:
-            patched.setattr(client, "log_model_artifact", lambda model_id, path: upload(model_id, str(damaged)))
+            patched.setattr(mlflow_checkpoints, "_upload", lambda at, model, path: upload(at, model, damaged))
             with pytest.raises(Unavailable, match=words):
                 tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=False)
         assert [status for _, _, status in self.held(tracker, study)] == ["PENDING"]
@@ -694,6 +759,25 @@ class MlflowContract(TrackerContract):
 
         assert [status for _, _, status in self.held(tracker, study)] == ["READY"]
         assert self.see(tracker, run_id).tags["regatta.checkpoint"] == f"kept: {study} version 1 needs it"
+
+    def test_a_package_that_was_made_of_a_checkpoint_is_not_taken_for_it(
+        self,
+        tracker: Tracker,
+        client: MlflowClient,
+        study: str,
+        experiment_id: str,
+        run_id: str,
+        entry: RunBegun,
+        tmp_path: Path,
+    ) -> None:
+        made = a_checkpoint(tmp_path, entry.uid, 3, 0.25)
+        tags = {"regatta.checkpoint_sha256": made.entry.sha256}
+        package = client.create_logged_model(experiment_id, "package", run_id, tags=tags, model_type="candidate")
+        client.finalize_logged_model(package.model_id, LoggedModelStatus.READY)
+
+        tracker.keep_checkpoint(run_id, made.path, made.entry, suspect=True)
+
+        assert self.held(tracker, study) == [(entry.uid, made.entry.sha256, "READY")]
 
     def test_registered_versions_without_their_files_are_told(
         self, tracker: Tracker, client: MlflowClient, study: str, experiment_id: str, tmp_path: Path
@@ -843,6 +927,9 @@ class TestMlflowTrackerOverHttp(MlflowContract):
     @pytest.fixture
     def tracker(self, server: str) -> Tracker:
         return make_tracker(server)
+
+    def test_the_local_server_takes_many_at_a_time(self, tracker: Tracker) -> None:
+        assert tracker.takes_many()
 
 
 def test_a_server_that_is_not_there_is_unavailable_at_once() -> None:

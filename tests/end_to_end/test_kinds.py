@@ -124,7 +124,7 @@ def test_every_trial_is_whole_in_mlflow(kinds: tuple[Site, dict[str, Any]], name
         assert run.data.tags["regatta.task"] == TASKS[name]
         assert int(run.data.tags["regatta.parameters"]) > 0
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {"loss_curve.png", "model_summary.txt"} <= files
+        assert {"loss_curve.svg", "model_summary.txt"} <= files
     parent = {file.path for file in client.list_artifacts(summary["parent_run_id"])}
     assert {"samples.png", "report.html"} <= parent
 

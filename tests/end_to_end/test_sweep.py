@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -97,13 +98,11 @@ def test_the_best_summary_is_the_best_point_of_the_curve(swept: Swept, children:
 
 
 def test_every_trial_has_a_picture_of_its_curve(swept: Swept, children: list[Run], tmp_path: Path) -> None:
-    from PIL import Image
-
     for run in children:
-        path = swept[0].client().download_artifacts(run.info.run_id, "loss_curve.png", str(tmp_path))
-        with Image.open(path) as picture:
-            assert picture.format == "PNG"
-            assert picture.width > 600
+        path = swept[0].client().download_artifacts(run.info.run_id, "loss_curve.svg", str(tmp_path))
+        picture = ElementTree.parse(path).getroot()
+        assert picture.tag.endswith("}svg")
+        assert int(picture.attrib["width"]) > 600
 
 
 def test_every_checkpoint_loads_in_plain_keras_and_scores_what_its_run_says(

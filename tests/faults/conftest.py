@@ -13,7 +13,7 @@ import pytest
 from tests.faults import postgresql
 from tests.faults.places import TRACKING, Place, made_place
 from tests.faults.proxy import Proxy
-from tests.faults.scenarios import SCENARIOS, Budgets, Curves, Seen, Unreached
+from tests.faults.scenarios import SCENARIOS, Budgets, Curves, Mixed, Seen, Spent, Unreached
 from tests.faults.servers import OwnServer
 from tests.sites import made_site
 
@@ -83,6 +83,24 @@ def budgets(aside: dict[str, Future[Any]]) -> Budgets:
 
 
 @pytest.fixture(scope="session")
+def crowded(aside: dict[str, Future[Any]]) -> Seen:
+    found: Seen = aside["crowded"].result()
+    return found
+
+
+@pytest.fixture(scope="session")
+def mixed(aside: dict[str, Future[Any]]) -> Mixed:
+    found: Mixed = aside["mixed"].result()
+    return found
+
+
+@pytest.fixture(scope="session")
+def spent(aside: dict[str, Future[Any]]) -> Spent:
+    found: Spent = aside["spent"].result()
+    return found
+
+
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[postgresql.Cluster]:
     """A PostgreSQL cluster."""
     reason = postgresql.missing()
@@ -113,7 +131,8 @@ def database_server(cluster: postgresql.Cluster, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def study(request: pytest.FixtureRequest) -> str:
     """A name of the test's own: the experiment's, the registered model's, the study's."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-").removeprefix("test-")[:60]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).removeprefix("test-")
+    return name.strip("-")[-60:].strip("-")  # what tells one case of a test from another stands at its end
 
 
 @pytest.fixture

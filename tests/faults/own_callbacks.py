@@ -50,6 +50,31 @@ class Blocks(_InSomeTrials):
         threading.Event().wait()
 
 
+class Paces(keras.callbacks.Callback):  # type: ignore[misc]
+    """Has each epoch of a trial take `seconds` at least: lanes would be done before anybody could disturb them."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        threading.Event().wait(self._seconds)
+
+
+class Poisons(_InSomeTrials):
+    """Makes every weight a NaN."""
+
+    def strike(self) -> None:
+        self.model.set_weights([np.full_like(weight, np.nan) for weight in self.model.get_weights()])
+
+
+class Kills(_InSomeTrials):
+    """Ends its own process, as a crash of native code would."""
+
+    def strike(self) -> None:
+        os.kill(os.getpid(), 9)
+
+
 class Fills(_InSomeTrials):
     """Takes `mb` MiB of memory for good, says so, and waits for what comes of it."""
 

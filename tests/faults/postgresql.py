@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+
+import psutil
 
 from tests.sites import free_port
 
@@ -20,6 +24,8 @@ _SETTINGS = (
     "max_connections=200",
     "listen_addresses=127.0.0.1",
 )
+GUARDED, SECRET = "guarded", f"Pa5s%40w0rd-{secrets.token_hex(8)}"
+"""A user without privileges whom the cluster asks for a password, and the password as it stands in a URL."""
 
 
 def programs() -> Path | None:
@@ -57,7 +63,10 @@ class Cluster:
 
     def make(self) -> None:
         self._run("initdb", "--auth=trust", "--username=regatta", "--encoding=UTF8", "--no-sync", "-D", str(self._data))
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         self.start()
+        self.execute(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{SECRET.replace('%40', '@')}'")
 
     def start(self) -> None:
         options = [f"-c {setting}" for setting in _SETTINGS]
@@ -71,11 +80,45 @@ class Cluster:
     def stop(self) -> None:
         self._control("stop", "-m", "immediate")
 
-    def database(self) -> str:
-        """The address of a new, empty database, as SQLAlchemy takes it."""
+    def kill(self) -> None:
+        """SIGKILL for all of its processes: it can save nothing, and will have to mend what is on its disk."""
+        family = self._family()
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, 10)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It stands still for the length of the block: connections stay, and nobody is answered."""
+        family = self._family()
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    def database(self, *, guarded: bool = False) -> str:
+        """The address of a new, empty database, as SQLAlchemy takes it; `guarded`: of the user with a password."""
         name = f"faults_{next(self._numbers)}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "regatta", name)
-        return f"postgresql+psycopg://regatta@127.0.0.1:{self.port}/{name}"
+        owner = GUARDED if guarded else "regatta"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "regatta", "-O", owner, name)
+        user = f"{GUARDED}:{SECRET}" if guarded else owner
+        return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{name}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Runs SQL as the administrator."""
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "regatta", "-d", database]
+        self._run("psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", *where, "--command", statement)
+
+    def hang_up(self, database: str) -> None:
+        """Ends all connections to a database."""
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+
+    def _family(self) -> list[psutil.Process]:
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        return [postmaster, *postmaster.children(recursive=True)]
 
     def _control(self, verb: str, *more: str) -> None:
         log = self._folder / "log"

@@ -25,6 +25,7 @@ class Fault(Enum):
     SLOW = "it passes, after a while"
     ERROR = "it never reaches the server; the answer is 500"
     BUSY = "it never reaches the server; the answer is 429, with Retry-After"
+    UNKNOWN = "it never reaches the server; the answer is 404, as of a server that has no such address"
     RESET = "the connection is reset in the middle of the request"
     SWALLOW = "the server does the work, and the connection ends without an answer"
     HALF = "the server does the work, and half of its answer comes back"
@@ -158,6 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.ERROR:
                 self._body()
                 self._answer(500, {}, b"the server is not well today")
+            case Fault.UNKNOWN:
+                self._body()
+                self._answer(404, {}, b"there is no such page")
             case Fault.BUSY:
                 self._body()
                 self._answer(429, {"Retry-After": str(weather.retry_after_s)}, b"too many requests")
@@ -195,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
             connection.request(self.command, self.path, body or None, headers)
             response = connection.getresponse()
-            kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
+            # of what does not come, it tells the size
+            hop = _HOP - {"content-length"} if self.command == "HEAD" else _HOP
+            kept = {name: value for name, value in response.getheaders() if name.lower() not in hop}
             return response.status, kept, response.read()
         except OSError:
             return 502, {}, b"the server behind the proxy does not answer"
@@ -206,7 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if "content-length" not in {name.lower() for name in headers}:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[:only])
         self.wfile.flush()

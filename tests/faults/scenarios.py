@@ -17,9 +17,8 @@ from tests.faults.servers import RunSeen, Server
 from tests.faults.whole import assert_whole
 
 Scenario = Callable[[str, Path], Any]
-OWN = "tests.faults.own_callbacks"
+OWN, MODELS = "tests.faults.own_callbacks", "tests.faults.own_models"
 SMALL_EPOCHS, LONG_EPOCHS = 8, 40
-LONG = ("--trials", "2", "--set", f"epochs={LONG_EPOCHS}", "--no-promote")
 UNREACHED = ("--trials", "4", "--set", f"epochs={SMALL_EPOCHS}", "--no-promote")
 CAP_MB = 2500
 KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -39,6 +38,14 @@ def own(name: str, **arguments: Any) -> str:
     return f"{{name: class, path: '{OWN}:{name}', arguments: {arguments}}}"
 
 
+def paced(seconds: float) -> tuple[str, str]:
+    """Flags of a sweep in which an epoch of a trial takes so long at least."""
+    return ("--set", f"callbacks.paces={own('Paces', seconds=seconds)}")
+
+
+LONG = ("--trials", "2", "--set", f"epochs={LONG_EPOCHS}", *paced(0.05), "--no-promote")
+
+
 def curves_of(server: Server, runs: list[RunSeen]) -> Curves:
     """All curves, as they are compared: to the last digit."""
     return {
@@ -48,9 +55,9 @@ def curves_of(server: Server, runs: list[RunSeen]) -> Curves:
 
 
 def undisturbed(shared_server: str, folder: Path) -> Curves:
-    """The curves of a sweep that nobody disturbs."""
+    """The curves of a sweep that nobody disturbs, by `fit`."""
     with made_place(folder / "home", "undisturbed", {TRACKING: shared_server}) as place:
-        summary = place.sweep(*LONG)
+        summary = place.sweep(*LONG, "--lanes", "off")
         return curves_of(place.server, assert_whole(place.server, summary, 2, LONG_EPOCHS))
 
 
@@ -58,7 +65,7 @@ def hung(shared_server: str, folder: Path) -> Seen:
     """Both workers are stopped in trials 0 and 1, trial 1 blocks for ever, trial 2 dies and comes back as a zombie."""
     with made_place(folder / "home", "hung", {TRACKING: shared_server}) as place:
         at = place.begin(
-            "--trials", "3", "--no-promote",
+            "--trials", "3", "--no-promote", "--lanes", "off",
             "--set", "epochs=20",
             "--set", "execution.hung_after_s=8",
             "--set", f"callbacks.blocks={own('Blocks', trials=[1], epoch=5)}",
@@ -109,9 +116,9 @@ class Budgets(NamedTuple):
 
 
 def budgets(shared_server: str, folder: Path) -> Budgets:
-    """A study that goes on as its budgets are raised, one after another."""
+    """A study that goes on as its budgets are raised, one after another; one trial at a time, so that each counts."""
     found = Budgets(Server(shared_server), {}, {})
-    base = ("--executor", "inline", "--no-promote", "--set", f"epochs={SMALL_EPOCHS}", "--trials")
+    base = ("--executor", "inline", "--lanes", "off", "--no-promote", "--set", f"epochs={SMALL_EPOCHS}", "--trials")
     with made_place(folder / "home", "budgets", {TRACKING: shared_server}) as place:
 
         def start(name: str, value: float, trials: int = 40) -> list[RunSeen]:
@@ -133,9 +140,89 @@ def budgets(shared_server: str, folder: Path) -> Budgets:
     return found
 
 
+def crowded(shared_server: str, folder: Path) -> Seen:
+    """One worker has six trials at once: trial 1 has a NaN, 2 raises, 3 blocks for ever, and 4 kills its process."""
+    with made_place(folder / "home", "crowded", {TRACKING: shared_server}) as place:
+        at = place.begin(
+            "--trials", "6", "--workers", "1", "--lanes", "8", "--no-promote",
+            "--set", f"epochs={SMALL_EPOCHS}",
+            "--set", "execution.hung_after_s=12",  # making a program takes some seconds, too
+            "--set", "execution.retries=0",
+            "--set", f"callbacks.poisons={own('Poisons', trials=[1], epoch=2)}",
+            "--set", f"callbacks.raises={own('Raises', trials=[2], epoch=3)}",
+            "--set", f"callbacks.blocks={own('Blocks', trials=[3], epoch=4)}",
+            "--set", f"callbacks.kills={own('Kills', trials=[4], epoch=5)}",
+            FAULTS_RAISE="same",
+        )  # fmt: skip
+        assert at.watched.ended(280) == 0, at.watched.said
+        return _seen(place, at.watched.summary(), 6, SMALL_EPOCHS, at.watched.said)
+
+
+class Mixed(NamedTuple):
+    """Two sweeps in one home over models of which only some can be trained in lanes."""
+
+    first: Seen
+    after_a_spoilt_cache: Seen
+
+
+def mixed(shared_server: str, folder: Path) -> Mixed:
+    """A model of which one kind cannot be trained in lanes, with two optimizers; then with one and a torn XLA cache.
+
+    With two, who comes first decides which program is made, and it may be none of those that were kept.
+    """
+    flags = (
+        "--workers", "1", "--lanes", "4", "--no-promote",
+        "--set", f"model={{name: function, function: '{MODELS}:digits', arguments: {{embeds: false}}}}",
+        "--set", "sampler={name: grid}",
+    )  # fmt: skip
+    space = "search_space={{model.arguments.embeds: [false, true], optimizer: {{{optimizers}}}}}"
+    two, one = (("--set", space.format(optimizers=each)) for each in ("adam: {}, sgd: {}", "adam: {}"))
+    with made_place(folder / "home", "mixed", {TRACKING: shared_server}) as place:
+
+        def swept(study: str, optimizers: tuple[str, str], trials: int) -> Seen:
+            at = place.begin(*flags, *optimizers, "--set", f"study={study}")
+            return _seen(place, at.watched.summary(), trials, 4, at.watched.said)
+
+        first = swept("mixed", two, 4)
+        swept("adam", one, 2)
+        kept = list((place.site.home / "lanes").glob("xla-*/*.pb"))
+        assert kept, "nothing to be spoilt"
+        for path in kept:
+            path.write_bytes(path.read_bytes()[:1000])
+        return Mixed(first, swept("adam-again", one, 2))
+
+
+class Spent(NamedTuple):
+    """A study in lanes that met with two budgets: the summaries, by budget, and the trials after each."""
+
+    server: Server
+    summaries: dict[str, dict[str, Any]]
+    runs: dict[str, list[RunSeen]]
+
+
+def spent(shared_server: str, folder: Path) -> Spent:
+    """Eight of twelve trials reach a target at once; four are cut short by the seconds of training; then all end."""
+    found = Spent(Server(shared_server), {}, {})
+    base = ("--trials", "12", "--workers", "1", "--lanes", "8", "--no-promote", "--set", f"epochs={SMALL_EPOCHS}")
+    with made_place(folder / "home", "spent", {TRACKING: shared_server}) as place:
+
+        def start(name: str, *more: str) -> list[RunSeen]:
+            summary = found.summaries[name] = place.sweep(*base, *paced(0.05), *more)
+            found.runs[name] = place.server.children(summary["experiment_id"], summary["parent_run_id"])
+            return found.runs[name]
+
+        runs = start("target", "--set", "budget.target=1000")
+        used = sum(run.metrics["seconds"] for run in runs)
+        start("device_s", "--set", f"budget.device_s={used + 0.1}")
+        start("trials")
+    return found
+
+
 def _seen(place: Place, summary: dict[str, Any], trials: int, epochs: int, said: str) -> Seen:
     runs = assert_whole(place.server, summary, trials, epochs)
     return Seen(place.server, {run.trial: run for run in runs}, said)
 
 
-SCENARIOS: dict[str, Scenario] = {each.__name__: each for each in (undisturbed, hung, starved, unreached, budgets)}
+SCENARIOS: dict[str, Scenario] = {
+    each.__name__: each for each in (undisturbed, hung, starved, unreached, budgets, crowded, mixed, spent)
+}

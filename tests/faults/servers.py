@@ -55,7 +55,7 @@ class Server:
     def post(self, path: str, **body: Any) -> Any:
         return self._ask("POST", API + path, json=body)
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         return self._ask("GET", API + path, params=params)
 
     def experiment(self, name: str) -> str:

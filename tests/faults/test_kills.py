@@ -8,11 +8,12 @@ from typing import Any
 
 from tests.faults.killing import Moment, Victim, strike, wait_for
 from tests.faults.places import Place
+from tests.faults.scenarios import paced
 from tests.faults.whole import assert_whole
 
 SEED = int(os.environ.get("FAULTS_SEED", "20"))
 EPOCHS = 10
-FLAGS = ("--trials", "6", "--set", f"epochs={EPOCHS}")
+FLAGS = ("--trials", "6", "--set", f"epochs={EPOCHS}", *paced(0.1))
 # For each start of the sweep, who is killed and when; the last kill ends it.
 # What one storage leaves out, the other has.
 SCRIPTS = {
@@ -47,7 +48,7 @@ def test_whatever_is_killed_and_whenever_the_next_sweep_ends_whole(stored_place:
     summary = place.sweep(*FLAGS)
 
     children = assert_whole(place.server, summary, 6, EPOCHS)
-    assert all("loss_curve.png" in place.server.artifacts(run.run_id) for run in children)
+    assert all("loss_curve.svg" in place.server.artifacts(run.run_id) for run in children)
     registered = summary["registered"]
     assert registered["alias"] == "champion"
     (champion,) = [each for each in place.server.versions(place.study) if each["version"] == registered["version"]]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.faults.places import TRACKING, Place, made_place
 from tests.faults.postgresql import Cluster
@@ -18,20 +21,42 @@ DELAY_S = 0.4
 FLAGS = ("--trials", "6", "--no-promote", "--set", f"epochs={EPOCHS}")
 
 
-def test_errors_resets_swallowed_answers_and_a_server_away_lose_nothing_and_double_nothing(
-    place: Place, behind_proxy: Place, proxy: Proxy
-) -> None:
-    at = behind_proxy.begin(*FLAGS)
-    all_of_them = (Fault.SWALLOW, Fault.HALF, Fault.ERROR, Fault.BUSY, Fault.RESET)
-    proxy.plan = [
+ALL_OF_THEM = (Fault.SWALLOW, Fault.HALF, Fault.ERROR, Fault.BUSY, Fault.RESET)
+
+
+def planned_for_any_server() -> list[Planned]:
+    """The server seems to have no bulk door, and every one of MLflow's own calls fails in every way."""
+    return [
+        Planned(Fault.UNKNOWN, "regatta/records$"),
         Planned(Fault.SWALLOW, "experiments/create$"),
-        *(Planned(fault, "runs/create$") for fault in all_of_them),
-        *(Planned(fault, "runs/log-batch$", 2) for fault in all_of_them),
-        *(Planned(fault, "runs/update$") for fault in all_of_them),
-        *(Planned(fault, "POST .*/mlflow/logged-models$") for fault in all_of_them),
-        *(Planned(fault, "PUT .*/mlflow-artifacts/.*best.keras$") for fault in all_of_them),
-        *(Planned(fault, "PATCH .*/mlflow/logged-models/") for fault in all_of_them),
+        *(Planned(fault, "runs/create$") for fault in ALL_OF_THEM),
+        *(Planned(fault, "runs/log-batch$", 2) for fault in ALL_OF_THEM),
+        *(Planned(fault, "runs/update$") for fault in ALL_OF_THEM),
+        *(Planned(fault, "POST .*/mlflow/logged-models$") for fault in ALL_OF_THEM),
+        *(Planned(fault, "PUT .*/mlflow-artifacts/.*best.keras$") for fault in ALL_OF_THEM),
+        *(Planned(fault, "PATCH .*/mlflow/logged-models/") for fault in ALL_OF_THEM),
     ]
+
+
+def planned_for_ours() -> list[Planned]:
+    """The bulk door fails, and what goes one by one after that fails, too, now and then."""
+    return [
+        Planned(Fault.BUSY, "regatta/records$"),
+        Planned(Fault.SWALLOW, "experiments/create$"),
+        Planned(Fault.SWALLOW, "regatta/runs$"),
+        Planned(Fault.SWALLOW, "runs/log-batch$"),
+        Planned(Fault.HALF, "regatta/runs$"),
+        Planned(Fault.SWALLOW, "regatta/checkpoints$"),
+        Planned(Fault.HALF, "POST .*/mlflow/logged-models/search$"),
+    ]
+
+
+@pytest.mark.parametrize("plan", [planned_for_any_server, planned_for_ours], ids=["any server", "ours"])
+def test_errors_resets_swallowed_answers_and_a_server_away_lose_nothing_and_double_nothing(
+    place: Place, behind_proxy: Place, proxy: Proxy, plan: Callable[[], list[Planned]]
+) -> None:
+    proxy.plan = plan()
+    at = behind_proxy.begin(*FLAGS, "--lanes", "off")  # in lanes, all trials may be over before the server is away
     at.until(lambda: at.trials_over() >= 1)
     proxy.down()
     at.until(lambda: at.trials_over() >= 4)
@@ -52,7 +77,7 @@ def test_a_slow_server_does_not_slow_the_training(place: Place, behind_proxy: Pl
     summary = at.watched.summary()
 
     runs = assert_whole(place.server, summary, 6, EPOCHS)
-    assert proxy.met[Fault.SLOW] > 10
+    assert proxy.met[Fault.SLOW] > 3  # with what is sent many at a time, there are few
     # what a quiet machine needs is measured in tests/benchmarks; a single wait for the network would be DELAY_S
     each = [run.metrics["tracking_seconds"] for run in runs]
     assert max(each) < DELAY_S / 4, f"seconds of tracking, by trial: {each}"

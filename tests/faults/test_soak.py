@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.killing import Victim, strike
 from tests.faults.places import Place
+from tests.faults.scenarios import paced
 from tests.faults.watching import SweepAt
 from tests.faults.whole import assert_whole
 
@@ -20,6 +21,7 @@ TRIALS, EPOCHS = 6, 25
 FLAGS = (
     "--trials", str(TRIALS),
     "--set", f"epochs={EPOCHS}",
+    *paced(0.05),
     "--set", "execution.retries=50",  # it is not their fault
     "--set", "budget.failed_trials=50",
 )  # fmt: skip

@@ -42,9 +42,9 @@ def train(keras: Any, digits: PreparedData, tmp_path: Path) -> Train:
 
     Each call is the next attempt, `on` another trainer if need be; with `states` it goes on where one before it was.
     """
-    from pipelines.training import make_trainer
+    from pipelines.training.fit import FitTrainer
 
-    trainer = make_trainer(1 << 30)  # one for all trials of a test, as in a worker
+    trainer = FitTrainer(1 << 30)  # one for all trials of a test, as in a worker
     attempts = iter(range(1, 100))
 
     def trains(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.tracking.models import CHAMPION, PREVIOUS, Version
+from pipelines.tracking.models import CHAMPION, RegisteredModel, Version
 
 
 class FolderRegistry:
-    """A registry in a folder, with the promises of `ModelRegistry`; the contract of registries holds it to them."""
+    """A registry in a folder, with the promises of `ModelRegistry`; the contract of registries holds it to them.
+
+    `before_each` is called with the name of each change before it is made: a test that raises there is a process that
+    dies at that very moment.
+    """
 
     uri = "folder:"
 
@@ -19,6 +23,12 @@ class FolderRegistry:
         self.root = root
         self.kept: list[Version] = []
         self.aliases: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.before_each: Callable[[str], None] = lambda change: None
+
+    def model(self, name: str) -> RegisteredModel:
+        versions = tuple(self.versions(name))
+        return RegisteredModel(name, versions, dict(self.tags) if versions else {})
 
     def champion(self, name: str, alias: str = CHAMPION) -> Version | None:
         return next((version for version in self.versions(name) if alias in version.aliases), None)
@@ -41,17 +51,25 @@ class FolderRegistry:
     def register(
         self, name: str, package: Path, *, experiment_id: str, run_id: str | None, tags: Mapping[str, str]
     ) -> Version:
+        self.before_each("register")
         number = str(len(self.kept) + 1)
         shutil.copytree(package, self.folder(number))
         self.kept.append(Version(name, number, f"models:/m-{number}", run_id, dict(tags), (), 0))
         return self.kept[-1]
 
-    def crown(self, version: Version, before: Version | None, since: str) -> None:
-        if before is not None and before.version != version.version:
-            self.aliases[PREVIOUS] = before.version
-        self.aliases[CHAMPION] = version.version
-        self.tag(version, {"regatta.champion_since": since})
-
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        self.before_each("tag")
         at = int(version.version) - 1
         self.kept[at] = replace(self.kept[at], tags={**self.kept[at].tags, **tags})
+
+    def tag_model(self, name: str, key: str, value: str) -> None:
+        self.before_each("tag_model")
+        self.tags[key] = value
+
+    def untag_model(self, name: str, key: str) -> None:
+        self.before_each("untag_model")
+        del self.tags[key]
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self.before_each(f"set_alias {alias}")
+        self.aliases[alias] = version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.executors.base import Executor, Handler, Loss, LossKind
+from pipelines.executors.base import Answer, Executor, Handler, Loss, LossKind, OneByOne, Worker
 from pipelines.inputs import InputFacts
 from pipelines.records import CheckpointWritten, Ended, EpochEnded, Event, Started, Stop, TrialSpec
 
@@ -148,17 +149,23 @@ def by_trial(scripts: Mapping[Any, Script], otherwise: Script = trains) -> Scrip
 
 
 class ScriptedExecutor(Executor):
-    """Workers that talk by a script, in turn: each `wait` lets each of them say one word. No processes, no chance."""
+    """Workers that talk by a script, in turn: each `wait` lets each of their trials say one word. No processes, no
+    chance. A worker that has several trials rests when all of them have come to the end of their scripts."""
 
-    def __init__(self, script: Script, workers: int = 1) -> None:
+    def __init__(self, script: Script, workers: int = 1, places: int = 1) -> None:
         self.assigned: list[TrialSpec] = []
         self.closed = False
+        self.most = 0
         self._script = script
-        self._workers = workers
+        self._places = places
         self._fresh: list[int] = []
-        self._talks: dict[int, Talk] = {}
-        self._answers: dict[int, Any] = {}
-        self._silent: set[int] = set()
+        self._workers = workers
+        self._room: dict[int, int] = {}
+        self._given: Counter[int] = Counter()
+        self._talks: dict[tuple[int, int], Talk] = {}  # by worker and trial
+        self._answers: dict[tuple[int, int], Any] = {}
+        self._silent: set[tuple[int, int]] = set()
+        self._over: set[tuple[int, int]] = set()  # it has said that it ended
         self._ended: dict[int, str] = {}
         self._handler: Handler | None = None
 
@@ -166,39 +173,50 @@ class ScriptedExecutor(Executor):
         self._handler = handler
         self._fresh = list(range(self._workers))
 
+    def hand_over(self, handler: Handler) -> None:
+        self.start(handler)
+
     def assign(self, worker: int, task: TrialSpec) -> None:
-        assert worker not in self._talks, "only an idle worker may get a task"
+        assert self._room[worker] > 0, "only a worker that has room may get a task"
+        self._room[worker] -= 1
+        self._given[worker] += 1
         self.assigned.append(task)
-        self._talks[worker], self._answers[worker] = self._script(task), None
+        self._talks[worker, task.number], self._answers[worker, task.number] = self._script(task), None
+        self._over.discard((worker, task.number))
+        self.most = max(self.most, len(self._talks) - len(self._over))
 
     def wait(self, timeout_s: float) -> None:
         assert self._handler is not None
         fresh, self._fresh = self._fresh, []
         for worker in fresh:
-            self._handler.on_idle(worker)
-        for worker, talk in list(self._talks.items()):
+            self._room[worker] = self._places
+            self._handler.on_room(worker, self._places)
+        for place, talk in list(self._talks.items()):
+            worker, _ = place
+            if place not in self._talks:
+                continue  # its worker was lost with one before it
             if worker in self._ended:
                 self._lose(worker, Loss(self._ended.pop(worker), LossKind.ENDED))
                 continue
-            if worker in self._silent:
+            if place in self._silent:
                 continue
             try:
-                word = talk.send(self._answers[worker])
+                word = talk.send(self._answers[place])
             except StopIteration:
-                del self._talks[worker]
-                self._handler.on_idle(worker)
+                self._finish(place)
                 continue
             if isinstance(word, Lost):
                 self._lose(worker, Loss(word.reason, word.kind))
             elif isinstance(word, Silence):
-                self._silent.add(worker)
+                self._silent.add(place)
             else:
-                self._answers[worker] = None
+                self._answers[place] = None
+                self._over.update({place} if isinstance(word, Ended) else ())
                 answer = self._handler.on_message(worker, word)
-                self._answers[worker] = answer or self._answers[worker]
+                self._answers[place] = answer or self._answers[place]
 
-    def tell(self, worker: int, answer: Any) -> None:
-        self._answers[worker] = answer
+    def tell(self, worker: int, answer: Stop) -> None:
+        self._answers[worker, answer.trial] = answer
 
     def end(self, worker: int, reason: str) -> None:
         self._ended[worker] = reason
@@ -206,10 +224,23 @@ class ScriptedExecutor(Executor):
     def log_tail(self, worker: int) -> str:
         return f"the last words of worker {worker}"
 
+    def _finish(self, place: tuple[int, int]) -> None:
+        assert self._handler is not None
+        worker, _ = place
+        del self._talks[place]
+        self._over.discard(place)
+        if not any(other == worker for other, _ in self._talks):
+            self._handler.on_rest(worker, self._given[worker])
+        self._room[worker] += 1
+        self._handler.on_room(worker, 1)
+
     def _lose(self, worker: int, loss: Loss) -> None:
         assert self._handler is not None
-        self._talks.pop(worker).close()
-        self._silent.discard(worker)
+        for place in [place for place in self._talks if place[0] == worker]:
+            self._talks.pop(place).close()
+            self._silent.discard(place)
+            self._over.discard(place)
+        self._room[worker] = 0
         self._handler.on_lost(worker, loss)
         self._fresh.append(worker)
 
@@ -218,10 +249,30 @@ class ScriptedExecutor(Executor):
         self._talks.clear()
 
 
-def as_worker(script: Script) -> Callable[[TrialSpec, Callable[[Event], Any]], None]:
+class ScriptedDesk:
+    """A desk in the test's own process: what comes to it is there beforehand, and what is said is kept."""
+
+    def __init__(self, *tasks: Any, answer: Callable[[Any], Sequence[Any]] = lambda message: ()) -> None:
+        self.tasks = deque(tasks)
+        self.answer = answer
+        self.said: list[Any] = []
+        self.places: list[int] = []
+
+    def take(self) -> Any | None:
+        return self.tasks.popleft() if self.tasks else None
+
+    def say(self, message: Any) -> Sequence[Any]:
+        self.said.append(message)
+        return self.answer(message)
+
+    def offer(self, places: int) -> None:
+        self.places.append(places)
+
+
+def as_worker(script: Script) -> Worker:
     """A script as a worker of a real executor."""
 
-    def work(spec: TrialSpec, answer: Callable[[Event], Any]) -> None:
+    def work(spec: TrialSpec, answer: Answer) -> None:
         talk, reply = script(spec), None
         while True:
             try:
@@ -231,4 +282,4 @@ def as_worker(script: Script) -> Callable[[TrialSpec, Callable[[Event], Any]], N
             assert isinstance(word, Event), "a worker in this process cannot die"
             reply = answer(word)
 
-    return work
+    return OneByOne(work)

@@ -101,6 +101,31 @@ def test_device_seconds_add_up_over_workers_while_they_work() -> None:
     assert found.device_seconds == 100
 
 
+def test_the_seconds_of_a_worker_count_once_however_many_trials_it_has() -> None:
+    clock = Clock()
+    found = meter(device_s=100, clock=clock)
+    for _ in range(3):
+        found.assigned(0)
+        clock.now += 1
+    found.freed(0)
+    clock.now += 5
+    found.freed(0)
+    found.freed(0)
+    clock.now += 20
+    assert found.device_seconds == 8
+    found.assigned(0)
+    clock.now += 2
+
+    assert found.device_seconds == 10
+
+
+def test_how_many_trials_are_left_is_told_by_the_budget() -> None:
+    found = meter(trials=4, counts=Counts(complete=1, pruned=1, failed=3))
+    assert found.left == 2
+    after(found, complete(1.0), failed(), PRUNED, complete(2.0))
+    assert found.left == 0
+
+
 @pytest.mark.parametrize(
     ("direction", "target", "short", "enough"), [("minimize", 0.2, 0.21, 0.2), ("maximize", 0.9, 0.89, 0.9)]
 )

@@ -36,9 +36,18 @@ def test_a_trial_that_gets_on_is_tried_again_as_often_as_it_takes(
 def test_a_hung_trial_is_tried_once_more() -> None:
     setbacks = Setbacks(5)
 
-    found = [setbacks.after(Failure.HUNG, epochs=each, neighbours=True) for each in (2, 8)]
+    found = [setbacks.after(Failure.HUNG, epochs=each, neighbours=False) for each in (2, 8)]
 
     assert found == [Remedy.AGAIN, Remedy.FAIL]
+
+
+@pytest.mark.parametrize("failure", [Failure.LOST, Failure.HUNG])
+def test_a_trial_whose_neighbour_may_be_to_blame_is_tried_by_itself_before_it_fails(failure: Failure) -> None:
+    setbacks = Setbacks(1)
+
+    found = [setbacks.after(failure, epochs=0, neighbours=each) for each in (True, True, False)]
+
+    assert found == [Remedy.AGAIN, Remedy.ALONE, Remedy.FAIL]
 
 
 @pytest.mark.parametrize(

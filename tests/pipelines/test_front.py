@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.front import Front, Point, best_trial, dominates, front_of, knee, losses
+from pipelines.front import Front, Point, best_trial, best_trials, dominates, front_of, knee, losses
 from pipelines.records import TrialHistory, TrialState
 
 TWO = (("val_loss", "minimize"), ("val_accuracy", "maximize"))
@@ -116,3 +116,45 @@ def test_the_best_by_one_objective_keeps_the_constraints_and_is_the_first_of_equ
 @pytest.mark.parametrize("pick", ["first", "knee"])
 def test_where_no_trial_is_fit_there_is_no_best(pick: str) -> None:
     assert best_trial([trial(0, 0.5, violations={"a": 1.0}), trial(1, None)], "minimize", pick=pick) is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "direction", "best"),
+    [
+        ([], "minimize", None),
+        ([trial(0, 0.3), trial(1, 0.1), trial(2, 0.2)], "minimize", 1),
+        ([trial(0, 0.3), trial(1, 0.1), trial(2, 0.2)], "maximize", 0),
+        ([trial(2, 0.1), trial(0, 0.1), trial(1, 0.1)], "minimize", 0),
+        ([trial(2, 0.1), trial(0, 0.1), trial(1, 0.1)], "maximize", 0),
+        ([trial(0, 0.1, state=TrialState.PRUNED), trial(1, 0.5)], "minimize", 1),
+        ([trial(0, 0.1, state=TrialState.FAILED), trial(1, 0.1, state=TrialState.RUNNING)], "minimize", None),
+        ([trial(0, None), trial(1, 0.5)], "minimize", 1),
+        ([trial(0, 0.0), trial(1, 0.5)], "minimize", 0),
+        ([trial(0, -1.0), trial(1, 0.0)], "maximize", 1),
+    ],
+)
+def test_the_best_trial_is_the_complete_one_with_the_best_value_and_the_first_of_equals(
+    trials: list[TrialHistory], direction: str, best: int | None
+) -> None:
+    found = best_trial(trials, direction)
+
+    assert (found and found.number) == best
+
+
+@pytest.mark.parametrize(
+    ("most", "direction", "numbers"), [(1, "minimize", [1]), (3, "minimize", [1, 3, 2]), (9, "maximize", [0, 2, 1, 3])]
+)
+def test_the_best_trials_come_best_first_and_equal_ones_in_their_order(
+    most: int, direction: str, numbers: list[int]
+) -> None:
+    trials = [trial(0, 0.9), trial(1, 0.1), trial(2, 0.5), trial(3, 0.1), trial(4, 0.0, state=TrialState.PRUNED)]
+
+    found = best_trials(trials, direction, (), "first", most)
+
+    assert [each.number for each in found] == numbers
+
+
+def test_the_best_of_several_objectives_come_front_by_front() -> None:
+    trials = [trial(0, 0.1, 0.5), trial(1, 0.2, 0.9), trial(2, 0.3, 0.4), trial(3, 0.15, 0.45)]
+
+    assert [each.number for each in best_trials(trials, "minimize", TWO, "first", 4)] == [0, 3, 1, 2]

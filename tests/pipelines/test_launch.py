@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from pipelines import closing, launch
-from pipelines.closing import Summary
+from pipelines import arrival, closing, conduct, launch
 from pipelines.config import SweepConfig
-from pipelines.errors import ConfigError, ExecutorError, HomeError, NothingToPromote, TrackingError
+from pipelines.datasets.prepared import PreparedData
+from pipelines.errors import (
+    ConfigError,
+    DataError,
+    ExecutorError,
+    HomeError,
+    NothingToPromote,
+    PromotionRefused,
+    ServiceError,
+    TrackingError,
+)
+from pipelines.executors.recruits import Recruits
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import Home
 from pipelines.package import Scores
-from pipelines.promote import Decision, Promoted
-from pipelines.records import Stop, TrialHistory, TrialSpec
+from pipelines.placing import Placement
+from pipelines.promote import StudyOnDisk
+from pipelines.promotion.outcome import Promoted
+from pipelines.promotion.policy import Decision
+from pipelines.records import Stop, StudyHistory, TrialHistory, TrialSpec
+from pipelines.report import Draft, to_html
+from pipelines.staffing import Ahead
 from pipelines.study import Counts
 from pipelines.summary import show_summary
 from pipelines.tracking.base import Unavailable
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.models import Version
+from pipelines.tracking.run import Run
+from pipelines.upshot import Summary
 from tests.pipelines.scripted import (
     Script,
     ScriptedExecutor,
@@ -59,11 +79,17 @@ class Site:
         self.tracker = MemoryTracker()
         self.script: Script = trains
         self.executors: list[ScriptedExecutor] = []
+        self.place = Placement(2, "off")
         self.output = io.StringIO()
+        self.prepared = False
 
-    def make_executor(self, config: SweepConfig, folder: Any) -> tuple[ScriptedExecutor, int]:
-        self.executors.append(ScriptedExecutor(self.script, 2))
-        return self.executors[-1], 2
+    def make_executor(self, config: SweepConfig, folder: Any, place: Placement, **more: Any) -> ScriptedExecutor:
+        self.executors.append(ScriptedExecutor(self.script, place.workers, 1 if place.lanes == "off" else 64))
+        return self.executors[-1]
+
+    def prepare(self, spec: Any, folder: Path | None, cache: Path, task: Any) -> PreparedData:
+        self.prepared = True
+        return prepared(cache)
 
     def run(self, config: SweepConfig | None = None, **how: Any) -> Summary:
         console = Console(file=self.output, width=200)
@@ -79,12 +105,22 @@ class Site:
 def site(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     site = Site(Home(regatta_home))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", SERVER)
-    monkeypatch.setattr(launch, "make_tracker", lambda uri: site.tracker)
-    monkeypatch.setattr(launch, "make_executor", site.make_executor)
-    monkeypatch.setattr(launch, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
-    monkeypatch.setattr(launch, "prepare", lambda spec, folder, cache, task: prepared(cache))
-    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: b"\x89PNG")
+    monkeypatch.setattr(conduct, "make_tracker", lambda uri: site.tracker)
+    monkeypatch.setattr(conduct, "make_executor", site.make_executor)
+    monkeypatch.setattr(conduct, "find_place", lambda config, data, **more: site.place)
+    monkeypatch.setattr(conduct, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
+    monkeypatch.setattr(conduct, "prepare", site.prepare)
+    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: b"<svg/>")
     return site
+
+
+def test_trials_train_many_at_once_where_their_place_says_so_and_people_are_told(site: Site) -> None:
+    site.place = Placement(1, "auto", 5, "Trains up to 5 trials at once, in one program.")
+    summary = site.run(recipe(12))
+
+    assert summary.counts == Counts(complete=12)
+    assert site.executors[0].most == 5
+    assert site.output.getvalue().count("Trains up to 5 trials at once, in one program.\n") == 1
 
 
 def test_the_json_summary_has_the_keys_that_others_rely_on(site: Site) -> None:
@@ -192,7 +228,7 @@ def test_an_interrupted_sweep_closes_everything_and_goes_on_where_it_stopped(sit
     site.script = trains
     second = site.run()
 
-    assert "trial goes on: " in site.output.getvalue() or "trials go on: " in site.output.getvalue()
+    assert re.search(r"; (trial \d+ goes|trials \d.* go) on\.", site.output.getvalue())
     assert not second.interrupted
     assert second.counts == Counts(complete=3)
     assert {run.status for run in site.tracker.runs.values()} == {"FINISHED"}
@@ -226,8 +262,8 @@ def test_a_sweep_without_one_complete_trial_has_no_best(site: Site) -> None:
 def test_a_server_that_is_never_there_costs_no_trial_and_no_promotion_is_tried(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
-    monkeypatch.setattr(closing, "_LAST_CALL_S", 0.0)
+    monkeypatch.setattr(arrival, "_NEVER_REACHED_S", 0.0)
+    monkeypatch.setattr(arrival, "_LAST_CALL_S", 0.0)
     site.tracker = Gone()
 
     summary = site.run(promote=True)
@@ -253,7 +289,7 @@ def test_a_server_of_our_own_that_went_away_is_started_again_before_the_sweep_en
             site.tracker.__class__ = MemoryTracker
         return SERVER
 
-    monkeypatch.setattr(launch, "tracking_server", tracking_server)
+    monkeypatch.setattr(conduct, "tracking_server", tracking_server)
 
     summary = site.run()
 
@@ -275,17 +311,15 @@ def promotes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrialHistory, str, s
     """What was promoted: the trial, the server, the experiment."""
     asked: list[tuple[TrialHistory, str, str]] = []
 
-    def promote_with(
-        judge: Any, config: Any, facts: Any, data: Any, user: Any, best: TrialHistory, folder: Any, *where: str
-    ) -> Promoted:
-        asked.append((best, *where))  # type: ignore[arg-type]
-        return promoted(best)
+    def promote_with(judge: Any, study: StudyOnDisk, best: Sequence[TrialHistory], *where: str, **how: Any) -> Promoted:
+        asked.append((best[0], study.server, *where))  # type: ignore[arg-type]
+        return promoted(best[0])
 
-    monkeypatch.setattr(launch, "promote_with", promote_with)
+    monkeypatch.setattr(conduct, "promote_with", promote_with)
     return asked
 
 
-def test_the_best_trial_is_promoted_after_everything_has_arrived(
+def test_the_best_trial_is_promoted_with_the_run_that_the_server_has_of_it(
     site: Site, promotes: list[tuple[TrialHistory, str, str]]
 ) -> None:
     summary = site.run(promote=True)
@@ -301,14 +335,78 @@ def test_the_best_trial_is_promoted_after_everything_has_arrived(
     assert summary.written == summary.delivered
 
 
+def test_the_report_is_drafted_while_the_judge_is_at_it_and_is_the_same_as_one_that_was_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafted: list[set[str | None]] = []
+
+    class Noted(Draft):
+        def sections_for(self, history: StudyHistory) -> Any:
+            sections = super().sections_for(history)
+            drafted.append({trial.run_id for trial in history.trials} if sections else set())
+            return sections
+
+    def promote_with(judge: Any, study: StudyOnDisk, best: Sequence[TrialHistory], *where: str, **how: Any) -> Promoted:
+        judge._meanwhile()
+        return promoted(best[0])
+
+    monkeypatch.setattr(conduct, "promote_with", promote_with)
+    monkeypatch.setattr(closing, "Draft", Noted)
+
+    summary = site.run(promote=True)
+
+    assert drafted == [set(site.tracker.runs) - {summary.parent_run_id}]
+    report = summary.report.read_text()
+    assert report == to_html(summary.history)
+    assert "test accuracy" in report
+    assert f"Ended: {summary.ending.text}" in report
+    assert summary.history.phases.keys() >= {"data", "trials", "promotion"}
+
+
+def test_a_promotion_that_meets_a_server_which_is_away_is_tried_again_when_everything_has_arrived(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Callable[[TrialHistory], Promoted]] = []
+
+    def away(best: TrialHistory) -> Promoted:
+        raise TrackingError("the server cannot be reached")
+
+    def promote_with(judge: Any, study: StudyOnDisk, best: Sequence[TrialHistory], *where: str, **how: Any) -> Promoted:
+        answers.append(away if not answers else promoted)
+        return answers[-1](best[0])
+
+    monkeypatch.setattr(closing.Closing, "_has_taken", lambda closing, candidates: True)
+    monkeypatch.setattr(conduct, "promote_with", promote_with)
+
+    summary = site.run(promote=True)
+
+    assert answers == [away, promoted]
+    assert summary.not_promoted is None
+    assert summary.to_json()["registered"] == {"name": "tiny", "version": "3", "alias": "champion"}
+
+
+def test_what_can_never_be_promoted_is_judged_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def fails(*arguments: Any, **how: Any) -> Promoted:
+        tried.append(1)
+        raise NothingToPromote("the checkpoint is gone")
+
+    monkeypatch.setattr(closing.Closing, "_has_taken", lambda closing, candidates: True)
+    monkeypatch.setattr(conduct, "promote_with", fails)
+
+    assert site.run(promote=True).not_promoted == "the checkpoint is gone"
+    assert tried == [1]
+
+
 @pytest.mark.parametrize("error", [NothingToPromote("the checkpoint is gone"), TrackingError("the server refused")])
 def test_a_promotion_that_cannot_be_leaves_a_whole_summary(
     site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(*arguments: Any) -> Promoted:
+    def fails(*arguments: Any, **how: Any) -> Promoted:
         raise error
 
-    monkeypatch.setattr(launch, "promote_with", fails)
+    monkeypatch.setattr(conduct, "promote_with", fails)
 
     summary = site.run(promote=True)
 
@@ -316,6 +414,134 @@ def test_a_promotion_that_cannot_be_leaves_a_whole_summary(
     assert summary.to_json()["registered"] is None
     assert summary.best is not None
     assert site.tracker.runs[summary.parent_run_id or ""].status == "FINISHED"
+
+
+def test_a_rule_that_keeps_the_best_trial_out_of_the_registry_is_a_refusal(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **how: Any) -> Promoted:
+        raise PromotionRefused("promotion.parity allows 0.0001: too much by 0.1")
+
+    monkeypatch.setattr(conduct, "promote_with", fails)
+
+    summary = site.run(promote=True)
+
+    assert summary.refused
+    assert "promotion.parity" in str(summary.not_promoted)
+
+
+def test_as_many_candidates_are_offered_as_the_recipe_wants_the_best_first(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[TrialHistory]] = []
+
+    def promote_with(judge: Any, study: StudyOnDisk, best: Sequence[TrialHistory], *where: str, **how: Any) -> Promoted:
+        asked.append(list(best))
+        return promoted(best[0])
+
+    monkeypatch.setattr(conduct, "promote_with", promote_with)
+
+    summary = site.run(recipe(4, promotion={"top_k": 3}), promote=True)
+
+    (candidates,) = asked
+    values = [trial.value or 0.0 for trial in candidates]
+    assert len(candidates) == 3
+    assert values == sorted(values)
+    assert candidates[0] == summary.best
+    assert all(trial.run_id in site.tracker.runs for trial in candidates)
+
+
+def test_the_version_is_told_which_run_has_its_evidence_when_that_has_arrived(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str | None] = []
+
+    def promote_with(judge: Any, study: StudyOnDisk, best: Sequence[TrialHistory], *where: str, **how: Any) -> Promoted:
+        Run(study.journal, "evidence").begin("tiny promotions", "judged", tags={}, params={})
+        Run(study.journal, "evidence").end("FINISHED")
+        return replace(promoted(best[0]), evidence="evidence")
+
+    def note_evidence(promoted: Promoted, server: str, run_id: Any, experiment_id: Any) -> Promoted:
+        noted.append(run_id(promoted.evidence))
+        where = f"{server}/{experiment_id('tiny promotions')}/{noted[-1]}"
+        return replace(promoted, evidence_run=noted[-1], evidence_address=where)
+
+    monkeypatch.setattr(conduct, "promote_with", promote_with)
+    monkeypatch.setattr(closing, "note_evidence", note_evidence)
+
+    summary = site.run(promote=True)
+
+    (run_id,) = [run_id for run_id, run in site.tracker.runs.items() if run.uid == "evidence"]
+    assert noted == [run_id]
+    assert f"evidence: {SERVER}/1/{run_id}" in shown(summary)
+
+
+@pytest.fixture
+def started_ahead(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether processes were started before the data was there, for each time that they were started."""
+    started: list[bool] = []
+
+    def recruit(config: SweepConfig, **more: Any) -> Ahead:
+        started.append(not site.prepared)
+        return Ahead()
+
+    monkeypatch.setattr(launch, "recruit", recruit)
+    monkeypatch.setattr(conduct, "recruit", recruit)
+    return started
+
+
+def test_processes_of_a_new_study_are_started_before_its_data_is_prepared(
+    site: Site, started_ahead: list[bool]
+) -> None:
+    site.run()
+    assert started_ahead == [True]
+
+
+def test_a_study_that_goes_on_starts_them_when_it_knows_that_it_does_and_one_that_is_done_never(
+    site: Site, started_ahead: list[bool]
+) -> None:
+    site.run()
+    site.run()
+    assert started_ahead == [True]
+
+    site.run(recipe(4))
+    assert started_ahead == [True, False]
+
+
+def test_processes_that_were_started_for_nothing_are_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    recruits = Recruits([{}])
+    (process,) = multiprocessing.active_children()
+    monkeypatch.setattr(launch, "recruit", lambda config, **more: Ahead(recruits=recruits))
+
+    def fails(*arguments: Any) -> None:
+        raise DataError("the file is gone")
+
+    monkeypatch.setattr(conduct, "prepare", fails)
+    with pytest.raises(DataError):
+        site.run()
+
+    assert len(recruits) == 0
+    assert process not in multiprocessing.active_children()
+
+
+def test_workers_that_cannot_be_had_are_told_before_anything_is_prepared(
+    site: Site, started_ahead: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(config: SweepConfig, *, cache: Path) -> None:
+        raise ServiceError("There is no engine.")
+
+    monkeypatch.setattr(launch, "make_sure", fails)
+    with pytest.raises(ServiceError):
+        site.run()
+
+    assert started_ahead == []
+    assert not site.prepared
+
+
+def test_a_study_that_somebody_else_runs_starts_no_process(site: Site, started_ahead: list[bool]) -> None:
+    with site.home.study("tiny").locked(), pytest.raises(HomeError):
+        site.run()
+    assert started_ahead == []
 
 
 def test_a_study_that_somebody_else_runs_is_one_sentence(site: Site) -> None:
@@ -352,8 +578,8 @@ def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_t
 
 
 def test_the_summary_for_people_says_what_is_still_to_be_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "_NEVER_REACHED_S", 0.0)
-    monkeypatch.setattr(closing, "_LAST_CALL_S", 0.0)
+    monkeypatch.setattr(arrival, "_NEVER_REACHED_S", 0.0)
+    monkeypatch.setattr(arrival, "_LAST_CALL_S", 0.0)
     site.tracker = Gone()
     summary = site.run(promote=True)
     text = shown(summary)

@@ -17,10 +17,12 @@ from pipelines.datasets.base import Samples
 from pipelines.datasets.prepared import PreparedData
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import DataError
-from pipelines.judging import GOLDEN_SAMPLES, Judged, JudgeRequest, JudgeWorker, golden_samples, judge
-from pipelines.package import Scores, damage, onnx_outputs, read_contract, score
+from pipelines.forms import onnx_outputs
+from pipelines.judging import GOLDEN_SAMPLES, JudgeWorker, golden_samples, judge
+from pipelines.package import damage, read_contract, score
+from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.tasks import Task
-from tests.pipelines.scripted import recipe
+from tests.pipelines.scripted import ScriptedDesk, recipe
 
 SOURCE = {"study": "tiny", "trial": 7, "attempt": 1, "epoch": 2, "run_id": "abc", "checkpoint_sha256": "0" * 64}
 
@@ -79,7 +81,7 @@ def test_golden_samples_show_each_class_before_any_class_twice() -> None:
 
     assert len(golden) == GOLDEN_SAMPLES
     assert golden.y[:9].tolist() == [0, 1, 2] * 3
-    assert golden.x[:6].tolist() == [0, 20, 23, 1, 21, 24]
+    assert golden.x[golden.y == 0].tolist() == [0, 3, 6, 10, 13, 16, 19]  # spread over the class
 
 
 def test_fewer_samples_than_golden_ones_are_all_golden() -> None:
@@ -171,8 +173,8 @@ class TestPackage:
     def test_the_contract_says_what_goes_in_and_what_comes_out(
         self, package: Path, data: PreparedData, judged: tuple[Path, Judged]
     ) -> None:
-        scores = judged[1].scores
-        assert scores is not None
+        measured = judged[1].measured
+        assert measured is not None
         assert read_contract(package) == {
             "format": 1,
             "name": "tiny",
@@ -182,9 +184,10 @@ class TestPackage:
             "labels": [str(digit) for digit in range(10)],
             "target": "digit",
             "columns": [],
-            "metrics": scores.to_json(),
+            "metrics": measured.scores.to_json(),
             "source": SOURCE,
             "dataset": {"name": "digits", "sha256": data.sha256, "split_sha256": data.split_sha256},
+            "engine": "onnx",
         }
 
     def test_the_graph_has_the_names_of_the_contract_and_a_free_batch(self, package: Path, data: PreparedData) -> None:
@@ -250,36 +253,69 @@ class TestPackage:
 
         expected = score(Task.MULTICLASS, onnx_outputs(judged[0] / "model.onnx", sealed.x, data.facts), sealed.y)
 
-        scores = judged[1].scores
-        assert scores is not None
+        measured = judged[1].measured
+        assert measured is not None
         assert len(sealed) == 360
-        assert scores.values == pytest.approx(expected.values, abs=1e-4)
+        assert measured.scores.values == pytest.approx(expected.values, abs=1e-4)
         assert judged[1].champion_scores is None
 
+    def test_what_was_measured_and_what_each_model_said_come_back(
+        self, ask: Request, package: Path, tmp_path: Path
+    ) -> None:
+        outputs = tmp_path / "outputs.npz"
+
+        judged = judge(ask(tmp_path / "package", champion=str(package), outputs=str(outputs)))
+
+        answers = Answers.read(str(outputs))
+        assert answers.theirs is not None
+        assert answers.truth.shape == (360,)
+        assert answers.mine.shape == answers.theirs.shape == (360, 10)
+        measured = judged.measured
+        assert measured is not None
+        assert (answers.mine.argmax(axis=1) == answers.truth).mean() == measured.scores.values["test_accuracy"]
+        assert answers.samples.shape == (len(answers.mistakes), 8, 8)
+        assert np.all(answers.mine[answers.mistakes].argmax(axis=1) != answers.truth[answers.mistakes])
+        assert measured.bytes == (tmp_path / "package" / "model.onnx").stat().st_size
+        assert measured.latency_ms is not None
+        assert 0 < measured.latency_ms < 50
+        assert measured.parity is not None
+        assert 0 <= measured.parity <= (measured.allowed or 0)
+
+    def test_a_served_form_that_is_further_off_than_the_recipe_allows_is_a_refusal(
+        self, ask: Request, tmp_path: Path
+    ) -> None:
+        desk = ScriptedDesk(ask(tmp_path / "package", parity=1e-12))
+
+        JudgeWorker()(desk)
+
+        (told,) = desk.said
+        assert told.refused
+        assert "promotion.parity" in (told.error or "")
+
     def test_a_champion_is_scored_on_the_same_samples(self, ask: Request, package: Path, tmp_path: Path) -> None:
-        told: list[Judged] = []
-        worker = JudgeWorker()
+        desk = ScriptedDesk(ask(tmp_path / "package", champion=str(package)))
 
-        worker(ask(tmp_path / "package", champion=str(package)), told.append)
+        JudgeWorker()(desk)
 
-        (answer,) = told
+        (answer,) = desk.said
         assert answer.error is None
-        assert isinstance(answer.scores, Scores)
+        assert answer.measured is not None
         assert answer.champion_scores is not None
-        assert answer.champion_scores.values["test_accuracy"] == answer.scores.values["test_accuracy"]
+        assert answer.champion_scores.values["test_accuracy"] == answer.measured.scores.values["test_accuracy"]
         assert damage(tmp_path / "package") is None
 
     def test_a_checkpoint_that_is_none_is_one_sentence_with_the_traceback_beside_it(
         self, ask: Request, tmp_path: Path
     ) -> None:
-        told: list[Judged] = []
         (tmp_path / "torn.keras").write_bytes(b"PK\x03\x04 half a file")
+        desk = ScriptedDesk(ask(tmp_path / "package", checkpoint=str(tmp_path / "torn.keras")))
 
-        JudgeWorker()(ask(tmp_path / "package", checkpoint=str(tmp_path / "torn.keras")), told.append)
+        JudgeWorker()(desk)
 
-        assert told[0].scores is None
-        assert "torn.keras could not be packaged" in (told[0].error or "")
-        assert "Traceback" in (told[0].traceback or "")
+        (told,) = desk.said
+        assert told.measured is None
+        assert "torn.keras could not be packaged" in (told.error or "")
+        assert "Traceback" in (told.traceback or "")
 
     def test_data_that_the_trials_did_not_see_is_not_judged_on(
         self, ask: Request, data: PreparedData, tmp_path: Path

@@ -118,7 +118,7 @@ def test_an_unknown_key_is_a_mistake_that_names_the_nearest(text: str, path: str
         ("study: a\nobjective: val_acc\n", "objective", "there are loss, accuracy"),
         ("study: a\nobjective: {direction: up}\n", "objective.direction", "'minimize' or 'maximize'"),
         ("study: a\nbatch_size: 1.5\n", "batch_size", "valid integer"),
-        ("study: a\nexecution: {executor: threads}\n", "execution.executor", "'inline' or 'processes', got 'threads'"),
+        ("study: a\nexecution: {executor: threads}\n", "execution.executor", "'docker' or 'ray', got 'threads'"),
         ("study: a\nexecution: {workers: 0}\n", "execution.workers", "must be 'auto', or must be greater than or"),
         ("study: a\nsampler: tp\n", "sampler", "did you mean 'tpe'"),
         ("study: a\npruner: {name: median, n_warmup_steps: -1}\n", "pruner.n_warmup_steps", "got -1"),

@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from pipelines.errors import HomeError
+from pipelines.executors.docker import adrift
+from pipelines.executors.docker.base import ContainerPlan
 from pipelines.facts import StudyFacts
 from pipelines.history import read_runs, wall_seconds
 from pipelines.home import Home, StudyFolder
@@ -31,6 +33,7 @@ from pipelines.tracking.holdings import DamagedVersion
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.sender import Sender
+from tests.contracts.engines import IMAGE, FakeEngine
 from tests.pipelines.crashes import append, crashed, sha
 from tests.pipelines.scripted import RATE, recipe
 
@@ -384,6 +387,78 @@ def test_worker_processes_of_a_dead_controller_are_ended(
     assert mend(home) == [Mended("tiny")]
 
 
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """The Docker engine of this machine."""
+    (tmp_path / "engine").mkdir()
+    engine = FakeEngine(tmp_path / "engine")
+    monkeypatch.setattr(adrift, "DockerEngine", lambda: engine)
+    yield engine
+    engine.clear()
+
+
+def moored(home: Home, engine: FakeEngine) -> StudyFolder:
+    """A crashed study, with one container of its that runs and one that has ended."""
+    folder = crashed(home)
+    folder.logs.mkdir()
+    plan = ContainerPlan(IMAGE, ("sleep", "60"), "tiny", adrift.labels_of("tiny", folder.root))
+    for number in range(2):
+        engine.create(plan)
+        (folder.logs / f"worker-{number}-0{adrift.NOTE}").write_text("{}")
+    engine.start("c0")
+    return folder
+
+
+def test_containers_of_a_dead_controller_are_ended_and_removed(
+    home: Home, tracker: MemoryTracker, engine: FakeEngine
+) -> None:
+    folder = moored(home, engine)
+
+    (checked,) = mend(home, check=True)
+    assert len(engine.there) == 2
+    (found,) = mend(home)
+
+    assert checked.said[0] == "1 container of a controller that is gone goes on."
+    assert found.said[0] == "1 container of a controller that is gone goes on: ended, slots freed."
+    assert engine.there == {}
+    assert list(folder.logs.iterdir()) == []
+    assert mend(home) == [Mended("tiny")]
+
+
+def test_containers_that_have_ended_by_themselves_are_removed_without_a_word(
+    home: Home, tracker: MemoryTracker, engine: FakeEngine
+) -> None:
+    moored(home, engine)
+    engine.kill("c0")
+    engine.process("c0").wait()
+
+    (found,) = mend(home)
+
+    assert not any("container" in line for line in found.said)
+    assert engine.there == {}
+
+
+def test_an_engine_that_does_not_answer_is_said_and_asked_again_the_next_time(
+    home: Home, tracker: MemoryTracker, engine: FakeEngine
+) -> None:
+    moored(home, engine)
+    engine.away.set()
+    (found,) = mend(home)
+    engine.away.clear()
+
+    assert "the Docker engine does not say (Connection refused)" in found.said[0]
+    assert found.unmended == 1
+    assert mend(home)[0].said[0].startswith("1 container of a controller that is gone goes on: ended")
+
+
+def test_a_study_without_containers_asks_no_engine(
+    home: Home, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed(home)
+    monkeypatch.setattr(adrift, "DockerEngine", None)
+    assert mend(home)[0].unmended == 0
+
+
 # Optuna
 
 
@@ -405,6 +480,15 @@ def states(study: Study) -> dict[int, TrialState]:
     return {record.number: record.state for record in study.records()}
 
 
+def optuna_trial(study: Study, number: int) -> Any:
+    return study._study.get_trials(deepcopy=False)[number]
+
+
+def curve_of(folder: StudyFolder, number: int) -> dict[int, float]:
+    (run,) = (run for run in read_runs(read_all(folder.journal)).values() if run.number == number)
+    return run.curves["val_loss"]
+
+
 Opens = Callable[[StudyFolder], Study]
 
 
@@ -420,6 +504,7 @@ def test_a_trial_that_ended_without_optuna_hearing_of_it_is_settled(
     for number in (0, 1):
         study.ask().optuna_trial.suggest_float(RATE, 1e-3, 1e-1, log=True)
         study.note_attempt(number, 1)
+    study.report(0, 0, 0.5)  # the storage takes the last epochs together with the end
     study.close()
 
     again = studies(folder)
@@ -427,6 +512,8 @@ def test_a_trial_that_ended_without_optuna_hearing_of_it_is_settled(
 
     assert "Optuna takes trial 0 for running, which has ended: it is COMPLETE there, too." in said
     assert states(again) == {0: TrialState.COMPLETE, 1: TrialState.RUNNING}
+    assert len(curve_of(folder, 0)) > 1
+    assert optuna_trial(again, 0).intermediate_values == curve_of(folder, 0)
     assert mend_it(folder, studies(folder)) == []
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,3 +50,48 @@ def test_a_server_that_cannot_start_is_an_error_with_its_words(
     answer(monkeypatch, 2, err=err)
     with pytest.raises(ServiceError, match=words):
         stack.tracking_server(wait=True)
+
+
+@pytest.mark.parametrize("line", ["MLFLOW_ADMIN_PASSWORD=secret", 'MLFLOW_ADMIN_PASSWORD="secret"'])
+def test_a_server_with_a_login_is_shown_the_password_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    told = {"address": "http://127.0.0.1:5000", "settings": str(tmp_path / ".env")}
+    (tmp_path / ".env").write_text(f"A=1\n{line}\n")
+    answer(monkeypatch, 0, json.dumps({"services": {"tracking_server": told}}))
+    forget_who_asks(monkeypatch)
+
+    assert stack.tracking_server(wait=True) == "http://127.0.0.1:5000"
+
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "admin"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "secret"
+
+
+def test_who_the_environment_names_is_who_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = {"address": "http://127.0.0.1:5000", "settings": str(tmp_path / ".env")}
+    (tmp_path / ".env").write_text("MLFLOW_ADMIN_PASSWORD=secret\n")
+    answer(monkeypatch, 0, json.dumps({"services": {"tracking_server": told}}))
+    forget_who_asks(monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+
+    stack.tracking_server(wait=True)
+
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "somebody"
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+
+
+def test_settings_that_cannot_be_read_name_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = {"address": "http://127.0.0.1:5000", "settings": str(tmp_path / "gone")}
+    answer(monkeypatch, 0, json.dumps({"services": {"tracking_server": told}}))
+    forget_who_asks(monkeypatch)
+
+    assert stack.tracking_server(wait=True) == "http://127.0.0.1:5000"
+
+    assert "MLFLOW_TRACKING_USERNAME" not in os.environ
+
+
+def forget_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is named, and what is set meanwhile is put back."""
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)

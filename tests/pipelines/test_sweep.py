@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import pytest
 
 from pipelines.budgets import Ending, Meter, spent_before
 from pipelines.config import SweepConfig, TrainingConfig
-from pipelines.executors.base import Executor, Loss, LossKind
+from pipelines.executors.base import Desk, Executor, Loss, LossKind, Worker
 from pipelines.executors.inline import InlineExecutor
 from pipelines.failures import Remedy
 from pipelines.history import RunHistory, read_runs, wall_seconds
 from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
-from pipelines.records import EpochEnded, Failure, Started, Stop, TrialResult, TrialSpec
+from pipelines.records import EpochEnded, Failure, Started, Stepped, Stop, TrialResult, TrialSpec
 from pipelines.study import Counts, Study
 from pipelines.sweep import Outcome, Sweep
 from pipelines.tracking.entries import Logged, RunBegun
@@ -33,6 +33,7 @@ from tests.pipelines.scripted import (
     ScriptedExecutor,
     Silence,
     Talk,
+    Word,
     as_worker,
     by_trial,
     checkpoint,
@@ -48,7 +49,7 @@ from tests.pipelines.scripted import (
 )
 
 UID = "uid"
-PICTURE = b"\x89PNG"
+PICTURE = b"<svg "
 
 
 class Follower:
@@ -77,8 +78,8 @@ class Follower:
         self.results.append(result)
         self.counts.append(counts)
 
-    def trouble(self, worker: int, text: str, trial: int | None, remedy: Remedy | None) -> None:
-        self.losses.append((trial, remedy))
+    def trouble(self, worker: int, text: str, remedies: Mapping[int, Remedy]) -> None:
+        self.losses.extend(remedies.items() if remedies else [(None, None)])
         self.texts.append(text)
 
     def ending(self, ending: Ending) -> None:
@@ -95,13 +96,20 @@ class Site:
         self.assigned: list[TrialSpec] = []
         self.last_trials = 0
 
-    def sweep(self, config: SweepConfig, script: Script = trains, workers: int = 1, **more: Any) -> Outcome:
-        executor = ScriptedExecutor(script, workers)
+    def sweep(
+        self, config: SweepConfig, script: Script = trains, workers: int = 1, places: int = 1, **more: Any
+    ) -> Outcome:
+        executor = ScriptedExecutor(script, workers, places)
         self.assigned = executor.assigned
         return self.sweep_on(config, executor, workers, **more)
 
     def sweep_on(
-        self, config: SweepConfig, executor: Executor, workers: int, clock: Callable[[], float] = time.monotonic
+        self,
+        config: SweepConfig,
+        executor: Executor,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+        most: int | None = None,
     ) -> Outcome:
         self.follower = Follower()
         entries = list(read_all(self.folder.journal))
@@ -130,7 +138,7 @@ class Site:
                 clock=clock,
             )
             executor.start(sweep)
-            return sweep.run(workers)
+            return sweep.run(workers, most)
 
     def _note_last_trials(self) -> None:
         self.last_trials += 1
@@ -153,7 +161,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A study's folder. Pictures are none: they cost more than all the rest of a scripted sweep."""
+    """A study's folder. Pictures are none."""
     monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: PICTURE)
     return Site(tmp_path / "home")
 
@@ -201,6 +209,105 @@ def test_more_workers_than_trials_make_no_more_trials(site: Site) -> None:
     assert_exactly(site, 3)
 
 
+@pytest.mark.parametrize(("workers", "places"), [(1, 4), (1, 64), (2, 7), (3, 16)])
+def test_workers_that_train_many_at_once_make_exactly_24(site: Site, workers: int, places: int) -> None:
+    executor = ScriptedExecutor(by_trial({5: raises}), workers, places)
+
+    outcome = site.sweep_on(recipe(24), executor, workers)
+
+    assert over(outcome) == ("trials", Counts(complete=24, failed=1))
+    assert [spec.number for spec in executor.assigned] == list(range(25))
+    assert executor.most == min(24, workers * places)
+    assert_exactly(site, 24, failed=1)
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_no_more_trials_are_under_way_than_may_be(site: Site, most: int) -> None:
+    executor = ScriptedExecutor(trains, 2, 8)
+
+    site.sweep_on(recipe(24), executor, 2, most=most)
+
+    assert executor.most == most
+    assert_exactly(site, 24)
+
+
+def test_trials_are_spread_over_workers_that_have_room(site: Site) -> None:
+    beside: dict[int, int] = {}
+
+    def counts(spec: TrialSpec) -> Talk:
+        for worker, _ in executor._talks:
+            beside[worker] = max(beside.get(worker, 0), sum(other == worker for other, _ in executor._talks))
+        yield from trains(spec)
+
+    executor = ScriptedExecutor(counts, 3, 16)
+    site.sweep_on(recipe(12), executor, 3)
+
+    assert beside == {0: 4, 1: 4, 2: 4}
+
+
+class Unheard(ScriptedExecutor):
+    """Notes how many trials were under way without an ended epoch, at each trial that was handed out."""
+
+    def __init__(self, places: int) -> None:
+        self.silent: set[int] = set()
+        self.noted: list[int] = []
+        super().__init__(self._speaks, 1, places)
+
+    def assign(self, worker: int, task: TrialSpec) -> None:
+        self.silent.add(task.number)
+        self.noted.append(len(self.silent))
+        super().assign(worker, task)
+
+    def _speaks(self, spec: TrialSpec) -> Talk:
+        talk = trains(spec)
+        word = next(talk)
+        with suppress(StopIteration):
+            while True:
+                if isinstance(word, EpochEnded):
+                    self.silent.discard(spec.number)
+                word = talk.send((yield word))
+
+
+def test_where_a_sampler_learns_trials_in_lanes_begin_in_turns_that_grow(site: Site) -> None:
+    executor = Unheard(32)
+
+    site.sweep_on(recipe(96, sampler="tpe"), executor, 1, most=32)
+
+    assert executor.noted[:17] == [*range(1, 17), 1]  # the next one is drawn when the others have ended an epoch
+    assert max(executor.noted[:32]) == 16
+    assert executor.most == 32  # all lanes are in use some epochs later
+    assert_exactly(site, 96)
+
+
+@pytest.mark.parametrize(("sampler", "most"), [("random", 32), ("tpe", None)])
+def test_trials_that_nothing_is_learnt_for_begin_at_once(site: Site, sampler: str, most: int | None) -> None:
+    executor = Unheard(32)
+
+    site.sweep_on(recipe(40, sampler=sampler), executor, 1, most=most)
+
+    assert max(executor.noted) == 32
+    assert_exactly(site, 40)
+
+
+def test_a_sampler_that_takes_its_time_over_many_trials_keeps_nobody_unheard(site: Site) -> None:
+    clock = Clock()
+    heard: list[int] = []
+
+    class Slow(ScriptedExecutor):
+        def wait(self, timeout_s: float) -> None:
+            heard.append(len(self.assigned))
+            super().wait(timeout_s)
+
+        def assign(self, worker: int, task: TrialSpec) -> None:
+            clock.now += 0.03
+            super().assign(worker, task)
+
+    site.sweep_on(recipe(16), Slow(trains, 1, 16), 1, clock)
+
+    assert heard[:5] == [0, 2, 4, 6, 8]
+    assert_exactly(site, 16)
+
+
 def test_a_sweep_in_this_process_is_the_same_sweep(site: Site, tmp_path: Path) -> None:
     site.sweep_on(recipe(5), InlineExecutor(lambda: as_worker(trains)), 1)
     other = Site(tmp_path / "other")
@@ -239,11 +346,21 @@ def test_every_trial_with_an_epoch_has_a_picture_of_its_curves(site: Site, monke
     monkeypatch.setattr("pipelines.painting.loss_curve", loss_curve)
     site.sweep(recipe(3), by_trial({1: raises}))
 
-    drawn = {run.uid for run in site.runs().values() if any(path.endswith(".png") for path in run.files)}
+    drawn = {run.uid for run in site.runs().values() if any(path.endswith(".svg") for path in run.files)}
     assert drawn == {"uid-00000", "uid-00002", "uid-00003"}
-    picture = (site.folder.trial(2, 1) / "loss_curve.png").read_bytes()
+    picture = (site.folder.trial(2, 1) / "loss_curve.svg").read_bytes()
     assert picture.startswith(PICTURE)
     assert len(picture) > 1000
+
+
+def test_a_study_whose_pictures_were_drawn_in_another_form_keeps_them(site: Site) -> None:
+    site.sweep(recipe(2))
+    site.folder.journal.write_bytes(site.folder.journal.read_bytes().replace(b"curve.svg", b"curve.png"))
+
+    site.sweep(recipe(3))
+
+    kinds = [Path(path).suffix for run in site.runs().values() for path in run.files if "loss_curve" in path]
+    assert sorted(kinds) == [".png", ".png", ".svg"]
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_trial(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +451,80 @@ def test_a_trial_whose_workers_are_lost_too_often_is_given_up_and_replaced(site:
     assert_exactly(site, 3, failed=1)
 
 
+def test_a_lost_worker_loses_all_its_trials_and_no_other_worker_any(site: Site) -> None:
+    outcome = site.sweep(recipe(12), by_trial({(3, 1): dies}), workers=2, places=3)
+
+    assert over(outcome) == ("trials", Counts(complete=12))
+    assert site.follower.losses == [(1, Remedy.AGAIN), (3, Remedy.AGAIN), (5, Remedy.AGAIN)]
+    assert len(site.follower.texts) == 1
+    again = {spec.number for spec in site.assigned if spec.attempt == 2}
+    assert again == {1, 3, 5}
+    assert_exactly(site, 12)
+
+
+@pytest.mark.parametrize("at_epoch", [0, 1])
+def test_a_trial_that_takes_its_neighbours_down_with_it_fails_alone(site: Site, at_epoch: int) -> None:
+    culprit = by_trial({2: lambda spec: dies(spec, after=at_epoch)})
+
+    outcome = site.sweep(recipe(8), culprit, places=4)
+
+    assert over(outcome) == ("trials", Counts(complete=8, failed=1))
+    assert site.runs()["uid-00002"].tags["regatta.failure"] == "lost_worker"
+    assert_exactly(site, 8, failed=1)
+    tried_alone = [spec for spec in site.assigned if spec.alone]
+    assert {spec.number for spec in tried_alone} >= {2}
+    assert all(spec.attempt > 1 for spec in tried_alone)
+
+
+def test_trials_whose_program_breaks_again_and_again_are_tried_without_one(site: Site) -> None:
+    def breaks_among_others(spec: TrialSpec) -> Talk:
+        if spec.alone:
+            yield from trains(spec)
+            return
+        yield started(spec)
+        yield ended(spec, error="InternalError: the program broke", failure=Failure.LOST)
+
+    outcome = site.sweep(recipe(3), breaks_among_others, places=3)
+
+    assert over(outcome) == ("trials", Counts(complete=3))
+    assert sorted((spec.number, spec.attempt, spec.alone) for spec in site.assigned) == [
+        (number, attempt, attempt == 3) for number in range(3) for attempt in (1, 2, 3)
+    ]
+    assert_exactly(site, 3)
+
+
+def test_the_time_of_a_lost_worker_is_shared_by_the_trials_it_had(site: Site) -> None:
+    clock = Clock()
+
+    def slow_death(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        clock.now += 30.0
+        yield Lost()
+
+    site.sweep(
+        recipe(3, execution={"executor": "inline", "retries": 0}), by_trial({1: slow_death}), places=3, clock=clock
+    )
+
+    assert site.runs()["uid-00001"].summary["seconds"] == 10.0 + 30.0  # and then alone
+    assert [site.runs()[f"uid-0000{number}"].summary["seconds"] for number in (0, 2)] == [11.5, 11.5]
+
+
+def test_a_device_that_breaks_costs_a_trial_no_attempt_of_its_own(site: Site) -> None:
+    lost = iter([LossKind.DIED, LossKind.DEVICE, LossKind.DEVICE])
+
+    def on_broken_devices(spec: TrialSpec) -> Talk:
+        yield started(spec)
+        kind = next(lost, None)
+        if kind is not None:
+            yield Lost("the device GPU-a is taken out of the rotation", kind)
+        yield from trains(spec)
+
+    outcome = site.sweep(recipe(1, execution={"executor": "inline", "retries": 1}), on_broken_devices)
+
+    assert over(outcome) == ("trials", Counts(complete=1))
+    assert [(spec.number, spec.attempt) for spec in site.assigned] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+
+
 def test_an_idle_worker_that_is_lost_costs_no_trial_and_gets_none(site: Site) -> None:
     class Fragile(ScriptedExecutor):
         """Its second worker dies after it was reported idle, before it was given anything."""
@@ -366,6 +557,20 @@ def test_the_pruner_stops_the_trial_that_is_worse_and_no_other(site: Site) -> No
     assert [run.number for run in pruned] == [4, 5]
     assert [len(run.curves["val_loss"]) for run in pruned] == [2, 2]
     assert {run.status for run in pruned} == {"FINISHED"}
+    assert_each_epoch_once(site)
+
+
+def test_the_pruner_stops_the_trial_that_is_worse_and_none_beside_it(site: Site) -> None:
+    config = recipe(12, pruner={"name": "median", "n_startup_trials": 4, "n_warmup_steps": 1})
+
+    def bad_or_good(spec: TrialSpec) -> Talk:
+        return trains(spec, [9.0] * 4 if spec.number in {5, 6, 9} else [0.9, 0.5, 0.4, 0.3])
+
+    outcome = site.sweep(config, bad_or_good, places=4)
+
+    assert outcome.counts == Counts(complete=9, pruned=3)
+    pruned = [run.number for run in site.runs().values() if run.tags["regatta.state"] == "PRUNED"]
+    assert pruned == [5, 6, 9]
     assert_each_epoch_once(site)
 
 
@@ -419,22 +624,31 @@ def interrupts(at_epoch: int, number: signal.Signals = signal.SIGINT) -> Script:
     return talk
 
 
-@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGINT), (3, signal.SIGINT), (1, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("workers", "places", "number"),
+    [
+        (1, 1, signal.SIGINT),
+        (3, 1, signal.SIGINT),
+        (1, 1, signal.SIGTERM),
+        (1, 8, signal.SIGINT),
+        (2, 8, signal.SIGINT),
+    ],
+)
 def test_an_interrupted_sweep_closes_its_runs_and_the_next_one_makes_exactly_24(
-    site: Site, number: signal.Signals, workers: int
+    site: Site, number: signal.Signals, workers: int, places: int
 ) -> None:
-    outcome = site.sweep(recipe(24), by_trial({7: interrupts(2, number)}), workers)
+    outcome = site.sweep(recipe(24), by_trial({7: interrupts(2, number)}), workers, places)
 
     assert outcome.interrupted
     assert outcome.counts.complete < 24
     killed = [run for run in site.runs().values() if run.status == "KILLED"]
     assert "uid-00007" in {run.uid for run in killed}
-    assert {run.status for run in site.runs().values()} == {"FINISHED", "KILLED"}
+    assert {run.status for run in site.runs().values()} <= {"FINISHED", "KILLED"}
     assert [ending.by for ending in site.follower.endings] == ["interrupted"]
     assert all("goes on with the same command" in run.tags["regatta.reason"] for run in killed)
     assert site.counts().running == len(killed)
 
-    again = site.sweep(recipe(24), workers=workers)
+    again = site.sweep(recipe(24), workers=workers, places=places)
 
     assert over(again) == ("trials", Counts(complete=24))
     assert_exactly(site, 24)
@@ -506,10 +720,10 @@ def test_workers_that_cannot_be_had_any_more_end_the_sweep_and_leave_no_run_open
     assert_exactly(site, 6)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("workers", "places"), [(1, 1), (3, 1), (1, 5)])
 @pytest.mark.parametrize("at_epoch", [0, 2, 3])
 def test_a_controller_that_is_killed_is_followed_by_one_that_makes_exactly_8(
-    site: Site, tmp_path: Path, workers: int, at_epoch: int
+    site: Site, tmp_path: Path, workers: int, places: int, at_epoch: int
 ) -> None:
     left: list[Site] = []
 
@@ -520,11 +734,11 @@ def test_a_controller_that_is_killed_is_followed_by_one_that_makes_exactly_8(
                 left.append(site.copied_to(tmp_path / "left"))
             yield epoch(spec, number, value)
 
-    site.sweep(recipe(8), by_trial({(4, 1): last_words}), workers)
+    site.sweep(recipe(8), by_trial({(4, 1): last_words}), workers, places)
     after = left[0]
     assert "RUNNING" in {run.status for run in after.runs().values()}
 
-    outcome = after.sweep(recipe(8), workers=workers)
+    outcome = after.sweep(recipe(8), workers=workers, places=places)
 
     assert outcome.counts == Counts(complete=8)
     assert_exactly(after, 8)
@@ -677,16 +891,16 @@ def test_a_sweep_in_which_everything_is_tried_rests(site: Site) -> None:
 
 def test_pictures_that_an_earlier_controller_did_not_come_to_are_drawn_by_the_next(site: Site) -> None:
     def entries() -> list[bytes]:
-        return [line for line in site.folder.journal.read_bytes().splitlines(keepends=True) if b".png" not in line]
+        return [line for line in site.folder.journal.read_bytes().splitlines(keepends=True) if b".svg" not in line]
 
     site.sweep(recipe(2))
     site.folder.journal.write_bytes(b"".join(entries()))
-    for path in site.folder.root.rglob("*.png"):
+    for path in site.folder.root.rglob("*.svg"):
         path.unlink()
 
     site.sweep(recipe(2))
 
-    assert all((site.folder.trial(number, 1) / "loss_curve.png").is_file() for number in range(2))
+    assert all((site.folder.trial(number, 1) / "loss_curve.svg").is_file() for number in range(2))
     assert {run.status for run in site.runs().values()} == {"FINISHED"}
 
 
@@ -716,6 +930,49 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_what_stops_running_trials_is_seen_while_a_worker_in_this_process_trains_many_at_once(site: Site) -> None:
+    config = recipe(12, budget={"trials": 12, "target": 0.5})
+    script = by_trial({0: lambda spec: trains(spec, [0.9, 0.4])}, lambda spec: trains(spec, [0.9] * 9))
+
+    outcome = site.sweep_on(config, InlineExecutor(lambda: at_once(script, places=2)), 1)
+
+    assert over(outcome) == ("target", Counts(complete=1, running=1))
+    assert [len(epochs) for epochs in epochs_by_trial(site).values()] == [2, 4]
+
+
+def at_once(script: Script, places: int) -> Worker:
+    """A worker that has trials talk in turn, as long as it has any."""
+    offered = False
+
+    def work(desk: Desk) -> None:
+        nonlocal offered
+        if not offered:
+            offered = True
+            desk.offer(places)
+        talks: dict[int, Talk] = {}
+        while (spec := desk.take()) is not None:
+            talks[spec.number] = script(spec)
+        words: dict[int, Word] = {number: next(talk) for number, talk in talks.items()}
+        heard: dict[int, Stop] = {}
+        while words:
+            for number in list(words):
+                heard |= {answer.trial: answer for answer in desk.say(words[number])}
+                try:
+                    words[number] = talks[number].send(heard.pop(number, None))
+                except StopIteration:
+                    del words[number]
+
+    return work
+
+
+def epochs_by_trial(site: Site) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for entry in read_all(site.folder.journal):
+        if isinstance(entry, Logged) and "val_loss" in entry.metrics and entry.step is not None:
+            found.setdefault(entry.uid, []).append(entry.step)
+    return found
 
 
 @pytest.mark.parametrize("budget", ["wall_s", "device_s"])
@@ -748,8 +1005,8 @@ def silent(spec: TrialSpec) -> Talk:
 class Impatient(ScriptedExecutor):
     """Time flies while nothing is said."""
 
-    def __init__(self, script: Script, clock: Clock, step: float) -> None:
-        super().__init__(script, 1)
+    def __init__(self, script: Script, clock: Clock, step: float, places: int = 1) -> None:
+        super().__init__(script, 1, places)
         self._clock = clock
         self._step = step
 
@@ -772,6 +1029,39 @@ def test_a_trial_that_makes_no_step_is_ended_and_tried_once_more(site: Site, han
     assert_exactly(site, 3, **({"failed": 1} if hangs == 2 else {}))
 
 
+def test_a_hung_trial_has_its_worker_ended_once_and_its_neighbours_go_on(site: Site) -> None:
+    clock = Clock()
+    ends: list[str] = []
+
+    class Watched(Impatient):
+        def end(self, worker: int, reason: str) -> None:
+            ends.append(reason)
+            super().end(worker, reason)
+
+    def hangs_beside_trial_1(spec: TrialSpec) -> Talk:
+        return silent(spec) if any(number == 1 for _, number in executor._talks) or spec.number == 1 else trains(spec)
+
+    executor = Watched(lambda spec: waits_for_all(hangs_beside_trial_1, spec), clock, 5.0, places=4)
+    outcome = site.sweep_on(recipe(6), executor, 1, clock)
+
+    assert outcome.counts == Counts(complete=6, failed=1)
+    assert len(ends) == 3  # twice with its neighbours, and alone
+    for number in (0, 1, 2, 3):
+        assert [loss for loss in site.follower.losses if loss[0] == number][:2] == [
+            (number, Remedy.AGAIN),
+            (number, Remedy.ALONE),
+        ]
+    assert site.follower.losses[-1] == (1, Remedy.FAIL)
+    assert site.runs()["uid-00001"].tags["regatta.failure"] == "hung"
+    assert_exactly(site, 6, failed=1)
+
+
+def waits_for_all(script: Script, spec: TrialSpec) -> Talk:
+    """Begins with a word, so that all trials of a round are there when the script begins."""
+    yield Stepped(spec.number, spec.attempt)
+    yield from script(spec)
+
+
 def test_a_controller_that_was_stopped_itself_takes_no_trial_for_hung(site: Site) -> None:
     clock = Clock()
 
@@ -791,9 +1081,10 @@ def killed_for_memory(spec: TrialSpec) -> Talk:
     yield Lost("it used too much", LossKind.MEMORY)
 
 
+@pytest.mark.parametrize(("workers", "places"), [(3, 1), (1, 3)])
 @pytest.mark.parametrize("script", [out_of_memory, killed_for_memory])
 def test_a_trial_without_enough_memory_is_tried_by_itself_before_it_counts_as_infeasible(
-    site: Site, script: Script
+    site: Site, script: Script, workers: int, places: int
 ) -> None:
     beside: list[int] = []
 
@@ -801,12 +1092,13 @@ def test_a_trial_without_enough_memory_is_tried_by_itself_before_it_counts_as_in
         beside.append(len(executor._talks))
         yield from script(spec)
 
-    executor = ScriptedExecutor(by_trial({(1, 1): script, (1, 2): alone}), 3)
-    outcome = site.sweep_on(recipe(8), executor, 3)
+    executor = ScriptedExecutor(by_trial({(1, 1): script, (1, 2): alone}), workers, places)
+    outcome = site.sweep_on(recipe(8), executor, workers)
     run = site.runs()["uid-00001"]
 
     assert outcome.counts == Counts(complete=8, failed=1)
-    assert site.follower.losses == [(1, Remedy.ALONE), (1, Remedy.FAIL)]
+    assert [loss for loss in site.follower.losses if loss[0] == 1] == [(1, Remedy.ALONE), (1, Remedy.FAIL)]
+    assert {remedy for _, remedy in site.follower.losses[:-1]} == {Remedy.ALONE}
     assert beside == [1]  # itself
     assert run.tags["regatta.failure"] == "out_of_memory"
     assert run.status == "FAILED"
@@ -864,6 +1156,17 @@ def test_a_worker_that_says_nothing_of_its_trials_end_loses_it(site: Site) -> No
 
     assert outcome.counts == Counts(complete=2)
     assert site.follower.losses == [(0, Remedy.AGAIN)]
+
+
+def test_a_worker_of_many_that_says_nothing_of_one_trials_end_loses_that_one(site: Site) -> None:
+    def wordless(spec: TrialSpec) -> Talk:
+        yield started(spec)
+
+    outcome = site.sweep(recipe(4), by_trial({(1, 1): wordless}), places=4)
+
+    assert outcome.counts == Counts(complete=4)
+    assert site.follower.losses == [(1, Remedy.AGAIN)]
+    assert_exactly(site, 4)
 
 
 def test_what_an_attempt_tells_again_is_logged_once_and_prunes_nothing(site: Site) -> None:

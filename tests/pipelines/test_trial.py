@@ -325,10 +325,10 @@ def test_a_trial_that_was_interrupted_and_is_complete_now_says_nothing_of_it(ben
 def test_the_picture_may_be_kept_after_the_run_is_closed(bench: Bench) -> None:
     train(bench.life(), bench.spec, [0.5], best=0)
 
-    keep_picture(Run(bench.journal, UID), Path(bench.spec.folder), b"\x89PNG")
+    keep_picture(Run(bench.journal, UID), Path(bench.spec.folder), b"<svg/>")
 
-    assert ("loss_curve.png", "") in bench.kept()
-    assert (Path(bench.spec.folder) / "loss_curve.png").read_bytes() == b"\x89PNG"
+    assert ("loss_curve.svg", "") in bench.kept()
+    assert (Path(bench.spec.folder) / "loss_curve.svg").read_bytes() == b"<svg/>"
     assert bench.run().status == "FINISHED"
 
 

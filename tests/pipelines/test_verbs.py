@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ from pipelines import verbs
 from pipelines.errors import ConfigError, HomeError, NothingToPromote
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
+from pipelines.package import Scores
+from pipelines.promote import StudyOnDisk
+from pipelines.promotion.judge import Judge
+from pipelines.promotion.outcome import Promoted
+from pipelines.promotion.policy import Decision
 from pipelines.reconcile import Mended
 from pipelines.study import Study
 from pipelines.tracking.entries import Logged, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.memory import MemoryTracker
+from pipelines.tracking.models import Version
+from pipelines.tracking.run import Run
 from pipelines.tracking.sender import Sender
 from tests.pipelines.registry import FolderRegistry
 from tests.pipelines.scripted import prepared, recipe
@@ -96,19 +104,91 @@ def test_an_unknown_study_is_one_sentence(home: Home) -> None:
         verbs.promote_study("missing")
 
 
-def test_the_best_trial_is_promoted_with_the_studys_own_facts(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = study(home)
+@pytest.mark.parametrize("force", [True, False])
+def test_the_best_trials_are_promoted_with_the_studys_own_facts_and_the_evidence_is_delivered(
+    home: Home, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    folder, tracker = study(home), MemoryTracker()
     asked: list[Any] = []
-    monkeypatch.setattr(verbs, "promote_with", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(StudyFacts, "prepared", lambda facts: "the data")
+    noted: list[Any] = []
+    data = prepared(home.data)
+    version = Version("tiny", "1", "models:/m-1", "run-1", {}, (), 0)
 
-    verbs.promote_study("tiny")
+    def promote_with(judge: Judge, on_disk: StudyOnDisk, best: Any, experiment_id: str, **how: Any) -> Promoted:
+        asked.append((on_disk, best, experiment_id, how["force"]))
+        Run(on_disk.journal, "evidence").begin("tiny promotions", "judged", tags={}, params={})
+        scores = Scores({"test_accuracy": 0.9})
+        return Promoted(Decision(True, "why"), version, scores, None, best[0], evidence="evidence")
 
-    ((_, config, facts, data, _, best, its_folder, server, experiment_id),) = asked
-    assert config == recipe()
-    assert (data, its_folder, server, experiment_id) == ("the data", folder, SERVER, "0")
-    assert (best.number, best.value, best.run_id) == (0, 0.5, "run-1")
-    assert facts == StudyFacts.read(folder)
+    def note_evidence(promoted: Promoted, server: str, run_id: Any, experiment_id: Any) -> Promoted:
+        noted.append((server, run_id(promoted.evidence), experiment_id("tiny promotions")))
+        return replace(promoted, evidence_run=run_id(promoted.evidence))
+
+    monkeypatch.setattr(verbs, "promote_with", promote_with)
+    monkeypatch.setattr(verbs, "note_evidence", note_evidence)
+    monkeypatch.setattr(verbs, "make_tracker", lambda server: tracker)
+    monkeypatch.setattr(StudyFacts, "prepared", lambda facts: data)
+
+    promoted = verbs.promote_study("tiny", force=force)
+
+    ((on_disk, (best,), experiment_id, forced),) = asked
+    assert on_disk.config == recipe()
+    assert (on_disk.data, on_disk.folder, on_disk.server, experiment_id) == (data, folder, SERVER, "0")
+    assert (best.number, best.value, best.run_id, forced) == (0, 0.5, "run-1", force)
+    assert on_disk.facts == StudyFacts.read(folder)
+    (run_id,) = [run_id for run_id, run in tracker.runs.items() if run.uid == "evidence"]
+    assert noted == [(SERVER, run_id, "1")]
+    assert promoted.evidence_run == run_id
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["epochs=3"], "--set epochs: a study that was run keeps its recipe"),
+        (["promotion.min_gane=1"], "did you mean 'min_gain'"),
+        (["promotion.min_gain=-1"], "--set promotion.min_gain: must be greater than or equal to 0"),
+        (["promotion.min_gain"], "must be path=value"),
+    ],
+)
+def test_a_policy_that_is_set_wrongly_is_a_wrong_call(home: Home, settings: list[str], words: str) -> None:
+    study(home)
+
+    with pytest.raises(ConfigError) as caught:
+        verbs.promote_study("tiny", settings=settings)
+
+    assert words in str(caught.value)
+
+
+def test_a_metric_that_the_data_has_no_score_for_is_told_before_anything_is_judged(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study(home)
+    data = prepared(home.data)
+    monkeypatch.setattr(StudyFacts, "prepared", lambda facts: data)
+
+    with pytest.raises(ConfigError, match="a multiclass model is judged by test_accuracy, test_loss, got 'test_r2'"):
+        verbs.promote_study("tiny", settings=["promotion.metric=test_r2"])
+
+
+def test_the_policy_may_be_another_for_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, data = study(home), prepared(home.data)
+    asked: list[StudyOnDisk] = []
+
+    def promote_with(judge: Judge, on_disk: StudyOnDisk, *rest: Any, **how: Any) -> Promoted:
+        asked.append(on_disk)
+        raise NothingToPromote("that is enough")
+
+    monkeypatch.setattr(verbs, "promote_with", promote_with)
+    monkeypatch.setattr(verbs, "make_tracker", lambda server: MemoryTracker())
+    monkeypatch.setattr(StudyFacts, "prepared", lambda facts: data)
+
+    with pytest.raises(NothingToPromote):
+        verbs.promote_study("tiny", settings=["promotion.confidence=null", "promotion.min_gain=0.25"])
+
+    policy = asked[0].config.promotion
+    assert (policy.confidence, policy.min_gain) == (None, 0.25)
+    assert asked[0].config.model_copy(update={"promotion": recipe().promotion}) == recipe()
+    assert StudyFacts.read(folder).recipe() == recipe()
 
 
 def test_mending_tells_each_study_and_whether_something_is_left(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,62 +267,21 @@ def test_mending_nothing_says_so(home: Home) -> None:
     assert whole
 
 
-@pytest.fixture
-def registry(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderRegistry:
-    """Three versions; the third is the champion, the first was it before."""
-    registry = FolderRegistry(tmp_path / "registry")
-    monkeypatch.setattr(verbs, "ModelRegistry", lambda uri: registry)
-    (tmp_path / "package").mkdir()
-    for number in range(3):
-        tags = {"regatta.trial": str(number), "regatta.test_accuracy": f"0.9{number}", "regatta.decision": "why"}
-        registry.register("tiny", tmp_path / "package", experiment_id="0", run_id=None, tags=tags)
-    first, _, third = registry.versions("tiny")
-    registry.crown(first, None, "2030-01-01T00:00:00Z")
-    registry.crown(third, first, "2030-01-02T00:00:00Z")
-    return registry
-
-
-def test_a_models_history_is_a_line_a_version(registry: FolderRegistry) -> None:
-    lines = verbs.model_history("tiny")
-
-    assert len(lines) == 3
-    assert lines[0].startswith("version 1 [previous]  ")
-    assert "trial 1, test accuracy 0.9100: why" in lines[1]
-    assert "[champion]" in lines[2]
-    assert "champion since 2030-01-02T00:00:00Z" in lines[2]
-
-
-def test_rolling_back_swaps_the_champion_with_the_one_before_and_back(registry: FolderRegistry) -> None:
-    assert verbs.roll_back("tiny", None) == "Version 1 of 'tiny' is the champion again; version 3 was it before."
-    assert registry.aliases == {"champion": "1", "previous": "3"}
-
-    verbs.roll_back("tiny", None)
-
-    assert registry.aliases == {"champion": "3", "previous": "1"}
-
-
-def test_rolling_back_may_name_a_version(registry: FolderRegistry) -> None:
-    verbs.roll_back("tiny", "2")
-
-    assert registry.aliases == {"champion": "2", "previous": "3"}
-
-
-def test_rolling_back_to_the_champion_changes_nothing(registry: FolderRegistry) -> None:
-    assert verbs.roll_back("tiny", "3") == "Version 3 of 'tiny' is the champion already."
-    assert registry.aliases == {"champion": "3", "previous": "1"}
-
-
-@pytest.mark.parametrize(
-    ("name", "to", "words"),
-    [("tiny", "9", "'tiny' has no version 9"), ("other", None, "'other' has no champion")],
-)
-def test_what_cannot_be_rolled_back_says_what_is_missing(
-    registry: FolderRegistry, name: str, to: str | None, words: str
+def test_what_is_told_of_a_model_is_asked_of_the_registry_on_the_tracking_server(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=words):
-        verbs.roll_back(name, to)
+    registry, asked = FolderRegistry(tmp_path / "registry"), []
 
+    def connect(uri: str) -> FolderRegistry:
+        asked.append(uri)
+        return registry
 
-def test_a_model_that_nobody_registered_has_no_history(registry: FolderRegistry) -> None:
-    with pytest.raises(ConfigError, match="no model is registered as 'other'"):
-        verbs.model_history("other")
+    monkeypatch.setattr(verbs, "ModelRegistry", connect)
+    (tmp_path / "package").mkdir()
+    for _ in range(2):
+        registry.register("tiny", tmp_path / "package", experiment_id="0", run_id=None, tags={})
+    registry.aliases |= {"champion": "2", "previous": "1"}
+
+    assert verbs.roll_back("tiny", None, "why") == "Version 1 of 'tiny' is the champion again; version 2 was it before."
+    assert verbs.model_history("tiny").to_json()["champion"] == "1"
+    assert asked == [SERVER, SERVER]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-LOCKS = ("cpu", "gpu", "dev", "model-server", "tracking-server", "uv")
+LOCKS = ("cpu", "gpu", "dev", "model-server", "model-server-keras", "tracking-server", "uv")
 PROMISED = (
     *("sweep", "train", "promote", "report", "reconcile", "sync", "ui", "predict"),
     *("up-local", "down-local", "up", "down"),
@@ -147,7 +147,7 @@ def test_every_entry_of_a_lock_has_an_exact_version_and_a_hash(repository: Path,
         assert re.match(r"[a-z0-9._-]+(\[[a-z,-]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", entry), entry
 
 
-@pytest.mark.parametrize("lock", ["gpu", "dev", "model-server", "tracking-server"])
+@pytest.mark.parametrize("lock", ["gpu", "dev", "model-server", "model-server-keras", "tracking-server"])
 def test_locks_agree_on_the_versions_they_share(repository: Path, lock: str) -> None:
     cpu, other = pins(repository, "cpu"), pins(repository, lock)
     shared = cpu.keys() & other.keys()
@@ -162,6 +162,7 @@ def test_locks_agree_on_the_versions_they_share(repository: Path, lock: str) -> 
         ("gpu", ["gpu", "model-server"]),
         ("dev", ["dev"]),
         ("model-server", ["model-server"]),
+        ("model-server-keras", ["model-server", "model-server-keras"]),
         ("tracking-server", ["tracking-server"]),
     ],
 )
@@ -176,3 +177,40 @@ def test_a_lock_holds_what_pyproject_asks_for(repository: Path, lock: str, extra
 def test_the_model_servers_image_gets_no_tensorflow(repository: Path) -> None:
     found = pins(repository, "model-server").keys()
     assert not found & {"tensorflow", "tensorflow-cpu", "keras", "mlflow", "optuna"}
+
+
+def stages(repository: Path) -> dict[str, list[str]]:
+    """The Dockerfile's stages by name, in their order: what each begins from, and its lines."""
+    text = (repository / "services" / "model_server" / "Dockerfile").read_text()
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []  # what is before the first stage
+    for line in text.splitlines():
+        begin = re.fullmatch(r"FROM (\S+) AS (\S+)", line)
+        if begin is not None:
+            lines = found[begin[2]] = [begin[1]]
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return found
+
+
+def test_the_model_servers_image_is_built_without_tensorflow_unless_it_is_asked_for(repository: Path) -> None:
+    found = stages(repository)
+
+    assert list(found) == ["base", "onnx", "keras", "default"]  # a build without --target makes the last one
+    assert found["default"] == ["onnx"]
+    copied = {name: {line.split()[1] for line in lines if line.startswith("COPY")} for name, lines in found.items()}
+    assert copied["base"] == set()
+    assert copied["onnx"] - copied["keras"] == {"requirements/model-server.txt"}
+    assert copied["keras"] - copied["onnx"] == {"requirements/model-server-keras.txt"}
+    for name in ("keras", "onnx"):
+        assert found[name][0] == "base"
+        assert any("install --require-hashes --no-deps -r /tmp/lock.txt" in line for line in found[name])
+        assert "USER regatta" in found[name]
+
+
+def test_the_keras_image_has_all_that_the_other_has_in_the_same_versions(repository: Path) -> None:
+    keras, onnx = pins(repository, "model-server-keras"), pins(repository, "model-server")
+
+    assert onnx.items() <= keras.items()
+    assert {"tensorflow-cpu", "keras"} <= keras.keys()
+    assert keras["keras"] == pins(repository, "cpu")["keras"]

@@ -16,6 +16,7 @@ import pytest
 
 from services import local, processes
 from services.processes import LocalError, PortTakenError, Service, Stack
+from services.started_stack import StartedStack, note
 
 HEALTHY = """
 import http.server, sys
@@ -276,6 +277,35 @@ def test_up_starts_a_tracking_server_unless_the_user_has_one(
         assert local.main(["up", *arguments], table) == 0
         states = Stack(Path(os.environ["REGATTA_HOME"]), table, os.environ, print).status(list(table))
         assert {name for name, state in states.items() if state["state"] == "running"} == running
+    finally:
+        local.main(["down"], table)
+
+
+def test_services_that_run_in_containers_are_not_started_again(
+    make_stack: MakeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = fakes()
+    home = Path(os.environ["REGATTA_HOME"])
+    elsewhere = make_stack(service())
+    elsewhere.up(["fake"])
+    contained = str(elsewhere.status(["fake"])["fake"]["address"])
+    note(home, StartedStack(contained, "http://127.0.0.1:1", True, "the .env"))  # its model server does not answer
+    try:
+        assert local.main(["up", "--json"], table) == 0
+        told = json.loads(capsys.readouterr().out)["services"]
+        assert told["tracking_server"] == {
+            "state": "running in a container",
+            "address": contained,
+            "pid": None,
+            "log": "docker compose logs tracking_server",
+            "settings": "the .env",
+        }
+        assert told["model_server"]["state"] == "running"
+        assert local.main(["status", "tracking_server"], table) == 0
+        shown = capsys.readouterr().out
+        assert (
+            shown == f"tracking_server: running in a container at {contained} (docker compose logs tracking_server)\n"
+        )
     finally:
         local.main(["down"], table)
 

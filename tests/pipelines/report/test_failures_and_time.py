@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipelines.records import Failure, StudyHistory, TrialState
-from pipelines.report import to_html
+from pipelines.report import Draft, to_html
 from pipelines.report.again import command_again, why_not
 from pipelines.report.failures import KINDS, by_kind
 from tests.pipelines.test_report import EVIL, Page, study, trial
@@ -194,3 +195,17 @@ def test_an_old_record_makes_the_page_without_the_new_parts() -> None:
     names = [attrs["id"] for tag, attrs in shown.elements if tag == "section"]
 
     assert names == ["best", "history", "importance", "parallel", "curves", "slices", "trials", "pruning", "failed"]
+
+
+def test_a_page_takes_from_its_draft_what_is_still_true_and_nothing_else() -> None:
+    trials = (trial(0, value=1.0, run_id=None), trial(1, value=2.0, run_id="r1"))
+    draft = Draft(study(*trials))
+    over = study(
+        *trials, seconds=12.0, champion={"name": "digits", "version": "3", "test_accuracy": 0.9}, phases={"trials": 9.0}
+    )
+    delivered = replace(over, trials=(replace(trials[0], run_id="r0"), trials[1]))
+
+    assert draft.sections_for(over)
+    assert to_html(over, draft) == to_html(over)
+    assert not draft.sections_for(delivered)
+    assert to_html(delivered, draft) == to_html(delivered)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.pictures import loss_curve
 from pipelines.records import StudyHistory
 from pipelines.report import write_report
 from tests.pipelines.report.whole_sweep import whole_sweep
@@ -145,3 +146,20 @@ def test_paper_has_every_figure_and_every_reason(page: Any) -> None:
 
     assert page.locator(".plot:not([data-drawn])").count() == 0
     assert page.locator("details[data-unfolded]").count() == 0
+
+
+def test_the_picture_of_a_trial_is_one_that_a_browser_shows_and_reads_out(browser: Any, tmp_path: Path) -> None:
+    curves = {name: [(epoch, 1.0 / (epoch + 1)) for epoch in range(10)] for name in ("loss", "val_loss")}
+    (tmp_path / "curve.svg").write_bytes(loss_curve(curves, title="<digits> & trial 7", best_epoch=9))
+    (tmp_path / "page.html").write_text('<img src="curve.svg" width="640">')
+    page = browser.new_page()
+
+    page.goto((tmp_path / "page.html").as_uri())
+    size = page.evaluate("[document.images[0].naturalWidth, document.images[0].naturalHeight]")
+    page.goto((tmp_path / "curve.svg").as_uri())
+    ends = page.evaluate("[...document.querySelectorAll('text')].map(t => t.getBBox().x + t.getBBox().width)")
+
+    assert size == [800, 500]
+    assert max(ends) <= 800, "no text runs over the edge"
+    assert page.get_by_role("img", name="<digits> & trial 7").count() == 1
+    page.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from sqlalchemy.exc import OperationalError
 
 from pipelines.errors import StudyError
@@ -18,9 +18,10 @@ from pipelines.home import Home
 from pipelines.records import TrialState
 from pipelines.search_space import SearchSpace
 from pipelines.study import AskedTrial, Counts, Study
-from pipelines.study import storage as storage_room
-from pipelines.study.storage import SturdyStorage
-from tests.faults.postgresql import Cluster
+from pipelines.study import server as server_room
+from pipelines.study.mirror import Mirror
+from pipelines.study.sturdy import Patience, SturdyStorage, lost_connection
+from tests.faults.postgresql import GUARDED, SECRET, Cluster
 from tests.pipelines.scripted import recipe
 from tests.pipelines.study.common import BRANCHES, ask, tried
 
@@ -58,7 +59,7 @@ def sturdy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Stud
 
     def open_study() -> Study:
         def made(_: Any) -> SturdyStorage:
-            return SturdyStorage(f"sqlite:///{tmp_path}/optuna.db", patience_s=3, sleep=pauses.append)
+            return SturdyStorage(f"sqlite:///{tmp_path}/optuna.db", patience=Patience(3, pauses.append))
 
         monkeypatch.setattr("pipelines.study.door.open_storage", made)
         return Study(CONFIG, "postgresql://never", UID)
@@ -95,7 +96,7 @@ class Flaky(SturdyStorage):
 @pytest.mark.parametrize("after", [False, True], ids=["before it is done", "after it is done"])
 def test_whatever_fails_once_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
     def made(_: Any) -> SturdyStorage:
-        kept = Flaky(f"sqlite:///{tmp_path}/optuna.db", sleep=lambda _: None)
+        kept = Flaky(f"sqlite:///{tmp_path}/optuna.db", patience=Patience(sleep=lambda _: None))
         kept.after = after
         return kept
 
@@ -126,12 +127,12 @@ def test_a_trial_that_somebody_else_made_is_taken_into_account(sturdy: Callable[
 def test_a_database_that_stays_away_is_one_sentence_and_costs_nothing(
     sturdy: Callable[[], Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sturdy()) as study:
+    with monkeypatch.context() as patched, closing(sturdy()) as study:
         asked = ask(study, CONFIG)
-        with monkeypatch.context() as patched:
-            patched.setattr(RDBStorage, "set_trial_state_values", lost)
-            with pytest.raises(StudyError, match=r"is gone: server closed. .* the same command goes on"):
-                study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.5})
+        study.note_attempt(asked.number, 1)
+        patched.setattr(Mirror, "_write", lost)
+        with pytest.raises(StudyError, match=r"is gone: server closed. .* the same command goes on"):
+            study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.5})
     with closing(sturdy()) as study:
         assert study.unfinished() == [(0, 1)]
 
@@ -147,17 +148,21 @@ def test_what_is_no_lost_connection_is_not_done_again(
 
     with closing(sturdy()) as study:
         asked = ask(study, CONFIG)
-        monkeypatch.setattr(RDBStorage, "set_trial_state_values", wrong)
+        monkeypatch.setattr(Mirror, "_write", wrong)
         with pytest.raises(StorageInternalError):
             study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.5})
 
-    assert calls == [1]
+    assert calls == [1, 1], "once as the trial ends, once more as the study is closed"
 
 
 @pytest.mark.parametrize(
     ("url", "words"),
     [
         ("not a url", "must be a URL, such as postgresql+psycopg://"),
+        ("postgresql://user:se@cret@host/db", "has more than one @. In a password, write %40 for @"),
+        ("postgresql://user:secret@host:secret/db", "must be a URL, such as postgresql+psycopg://"),
+        ("postgresql://127.0.0.1:1/db?password=secret&user=me", "127.0.0.1:1/db?user=me cannot be used"),
+        ("postgresql://user:secret@nowhere.invalid/db", "nowhere.invalid/db cannot be used"),
         ("mongodb://user:secret@host/db", "Studies cannot be kept in mongodb://user:***@host/db"),
         ("postgresql://user:secret@127.0.0.1:1/db", r"postgresql+psycopg://user:***@127.0.0.1:1/db cannot be used"),
     ],
@@ -168,11 +173,12 @@ def test_an_address_that_cannot_be_used_is_one_sentence_without_its_password(url
 
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert "cret@" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_driver_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_room, "find_spec", lambda name: None)
+    monkeypatch.setattr(server_room, "find_spec", lambda name: None)
 
     with pytest.raises(StudyError, match=r"need the package psycopg.*pip install 'psycopg\[binary\]'"):
         Study(CONFIG, "postgresql://user:secret@127.0.0.1/db", UID)
@@ -275,7 +281,7 @@ def test_a_server_that_restarts_in_the_middle_is_waited_for(cluster: Cluster) ->
             if len(pauses) == 3:
                 cluster.start()
 
-        backend._sleep = starts_again
+        backend.patience.sleep = starts_again
         cluster.stop()
         study.report(asked.number, 0, 0.5)
         study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.5})
@@ -283,3 +289,133 @@ def test_a_server_that_restarts_in_the_middle_is_waited_for(cluster: Cluster) ->
         assert study.counts() == Counts(complete=1)
     with closing(Study(CONFIG, address, UID)) as study:
         assert study.counts() == Counts(complete=1)
+
+
+def refused(url: str) -> str:
+    """What is said where a database cannot be used."""
+    with pytest.raises(StudyError) as caught:
+        Study(CONFIG, url, UID)
+    assert caught.value.__cause__ is None
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_wrong_password_is_told_with_what_to_do_and_without_the_password(cluster: Cluster) -> None:
+    said = refused(cluster.database(guarded=True).replace(SECRET, "not-the-word"))
+
+    assert "password authentication failed" in said
+    assert said.endswith("Correct the user or the password in REGATTA_STORAGE.")
+    assert f"{GUARDED}:***@" in said
+    assert "not-the-word" not in said
+
+
+def test_a_database_that_was_not_made_yet_is_told_with_the_way_to_make_it(cluster: Cluster) -> None:
+    said = refused(cluster.database().rpartition("/")[0] + "/nothing")
+
+    assert 'database "nothing" does not exist' in said
+    assert "CREATE DATABASE nothing" in said
+
+
+def test_a_user_who_may_make_no_tables_is_told_what_to_allow(cluster: Cluster) -> None:
+    address = cluster.database().replace("regatta@", f"{GUARDED}:{SECRET}@")
+
+    said = refused(address)
+
+    assert "permission denied for database" in said
+    assert f"GRANT CREATE ON DATABASE {address.rpartition('/')[2]} TO {GUARDED}" in said
+
+
+def test_tables_of_another_version_of_optuna_are_left_alone(cluster: Cluster) -> None:
+    address = cluster.database()
+    Study(CONFIG, address, UID).close()
+    execute(address, "UPDATE regatta.alembic_version SET version_num = 'v0.9.0.a'")
+
+    said = refused(address)
+
+    assert "no longer compatible with the table schema" in said
+    assert "docs/stack.md tells how to upgrade" in said
+
+
+def test_four_sweeps_may_come_to_an_empty_database_at_the_same_moment(cluster: Cluster) -> None:
+    address = cluster.database(guarded=True)
+
+    def begin(number: int) -> Counts:
+        with closing(Study(CONFIG, address, f"{number}" * 12)) as study:
+            tried(study, CONFIG, 0.5)
+            return study.counts()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [Counts(complete=1)] * 4
+
+
+def test_a_server_without_a_free_connection_is_waited_for_also_at_the_start(cluster: Cluster) -> None:
+    import psycopg
+
+    address = cluster.database(guarded=True)
+    cluster.execute(f"ALTER ROLE {GUARDED} CONNECTION LIMIT 1")
+    pauses: list[float] = []
+    with ExitStack() as open_ones:
+        held = open_ones.enter_context(psycopg.connect(address.replace("+psycopg", "")))
+
+        def frees(pause: float) -> None:
+            pauses.append(pause)
+            if len(pauses) == 3:
+                held.close()
+                cluster.execute(f"ALTER ROLE {GUARDED} CONNECTION LIMIT -1")
+
+        try:
+            opened = server_room.open_server(address, Patience(sleep=frees))
+        finally:
+            cluster.execute(f"ALTER ROLE {GUARDED} CONNECTION LIMIT -1")
+    opened.engine.dispose()
+
+    assert pauses[:3] == [0.0, 0.5, 1.0]
+
+
+def test_a_standby_that_takes_no_writes_yet_is_waited_for(cluster: Cluster) -> None:
+    """What a failover looks like to those who are connected again before it is through."""
+    address = cluster.database()
+    with closing(Study(CONFIG, address, UID)) as study:
+        backend = study._trials.backend
+        assert isinstance(backend, SturdyStorage)
+        asked, pauses = ask(study, CONFIG), []
+        name = address.rpartition("/")[2]
+        cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        cluster.hang_up(name)
+
+        def is_promoted(pause: float) -> None:
+            pauses.append(pause)
+            if len(pauses) == 4:
+                cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+
+        backend.patience.sleep = is_promoted
+        study.tell(asked.number, TrialState.COMPLETE, {"val_loss": 0.5})
+    with closing(Study(CONFIG, address, UID)) as study:
+        assert study.counts() == Counts(complete=1)
+    assert len(pauses) == 4
+
+
+def test_a_long_absence_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    tries, patience = iter(range(6)), Patience(sleep=lambda _: None, clock=lambda: 0.0)
+
+    def works_in_the_end() -> str:
+        if next(tries) < 5:
+            lost()
+        return "done"
+
+    assert patience.keep(works_in_the_end, lost_connection) == "done"
+
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith("The database of the study does not answer: server closed. Training goes on")
+    assert "for up to 300 s, and nothing is lost" in away
+    assert back == "The database of the study is back, after 0 s."
+
+
+def test_who_has_waited_in_vain_does_not_wait_again() -> None:
+    pauses: list[float] = []
+    patience = Patience(3, pauses.append)
+    for _ in range(2):
+        with pytest.raises(StudyError, match="is gone"):
+            patience.keep(lost, lost_connection)
+
+    assert pauses == [0.0, 0.5, 1.0, 2.0], "the second time it is tried once"

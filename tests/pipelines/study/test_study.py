@@ -116,6 +116,23 @@ def test_a_restarted_study_finds_what_was_left_unfinished_with_its_attempt(opene
     assert study.counts() == Counts(complete=1, running=3)
 
 
+def test_what_waited_for_the_end_of_a_turn_is_there_when_all_turns_are_over(opened: Callable[..., Study]) -> None:
+    study = opened()
+    backend = study._trials.backend
+    assert backend is not None
+
+    def kept() -> list[str]:
+        return [trial.state.name for trial in backend.get_all_trials(study._study._study_id)]
+
+    with study.in_turns():
+        complete(study, 0.5)
+        study.note_attempt(ask(study).number, 2)
+        assert kept() == ["RUNNING", "RUNNING"]
+    assert kept() == ["COMPLETE", "RUNNING"]
+
+    assert opened().unfinished() == [(1, 2)]
+
+
 def test_an_unfinished_trial_goes_on_with_what_was_sampled_for_it(opened: Callable[..., Study]) -> None:
     study = opened()
     before = ask(study)

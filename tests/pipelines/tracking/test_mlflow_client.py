@@ -11,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
 
 from pipelines.tracking.base import Refused, Unavailable
 from pipelines.tracking.entries import Logged, RunBegun
+from pipelines.tracking.mlflow_client import mlflow_errors
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -109,6 +111,27 @@ def test_what_says_nothing_about_the_entry_is_worth_another_try(server: Server, 
 
 
 @CALLS
+@pytest.mark.parametrize(
+    ("answer", "there"),
+    [
+        (Answer(507, error("TEMPORARILY_UNAVAILABLE")), True),
+        (Answer(403, error("PERMISSION_DENIED")), True),
+        (Answer(502, "<html>bad gateway</html>"), False),
+        (Answer(404, "<html>no such page</html>"), False),
+        (Answer(cut=None), False),
+    ],
+    ids=lambda value: f"{value.status} {value.body[:12]}" if isinstance(value, Answer) else "",
+)
+def test_it_is_told_whether_the_server_itself_said_so(server: Server, call: Call, answer: Answer, there: bool) -> None:
+    server.answer = answer
+
+    with pytest.raises(Unavailable) as caught:
+        call(MlflowTracker(server.address))
+
+    assert caught.value.there is there
+
+
+@CALLS
 @pytest.mark.parametrize("code", ["RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"])
 def test_what_mlflow_itself_says_about_the_entry_is_final(server: Server, call: Call, code: str) -> None:
     server.answer = Answer(400, error(code))
@@ -167,3 +190,35 @@ def test_a_server_that_is_merely_broken_is_not_asked_how_long_to_wait(server: Se
 
     assert caught.value.wait_s == 0
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "late"),
+    [
+        (
+            requests.exceptions.ReadTimeout("HTTPConnectionPool(host='h', port=1): Read timed out. (read timeout=20)"),
+            True,
+        ),
+        (
+            requests.exceptions.ConnectionError("Max retries exceeded (Caused by ReadTimeoutError('Read timed out.'))"),
+            True,
+        ),
+        (requests.exceptions.ConnectTimeout("Connection to h timed out"), False),
+        (requests.exceptions.ConnectionError("Connection refused"), False),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["as it is", "in MLflow's"])
+def test_a_server_whose_answer_nobody_waited_for_any_longer_may_be_at_it_still(
+    error: Exception, late: bool, wrapped: bool
+) -> None:
+    def ask() -> None:
+        if not wrapped:
+            raise error
+        from mlflow.exceptions import MlflowException
+
+        raise MlflowException("API request to http://h failed with exception") from error
+
+    with pytest.raises(Unavailable) as caught, mlflow_errors():
+        ask()
+
+    assert caught.value.late is late

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from pipelines.tracking.base import Refused, Unavailable
+from pipelines.tracking.courier import Courier
+from pipelines.tracking.delivery import Delivery
 from pipelines.tracking.entries import (
     CheckpointDropped,
     CheckpointKept,
@@ -374,6 +377,107 @@ def test_many_small_entries_make_few_requests(journal: Journal) -> None:
     assert tracker.calls == [("begin", "run"), ("log", 500)]
 
 
+class Told(StrictTracker):
+    """Keeps what it was told of a run; `refuses` is a param that it will not take."""
+
+    def __init__(self, refuses: str = "") -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.told: list[tuple[str, Any]] = []
+
+    def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+        self.told.append(("begin", (dict(entry.tags), dict(entry.params))))
+        return super().begin(entry, experiment_id, parent_run_id, suspect=suspect)
+
+    def log(self, run_id: str, entries: Sequence[Logged]) -> None:
+        self.told.append(("log", [(dict(entry.params), dict(entry.metrics), dict(entry.tags)) for entry in entries]))
+        if any(self.refuses in entry.params for entry in entries):
+            raise Refused("a param does not change")
+        super().log(run_id, entries)
+
+
+def a_whole_run(journal: Journal, tag: str = "COMPLETE") -> None:
+    path = journal.path.parent / "notes.txt"
+    path.write_bytes(b"notes")
+    write(
+        journal,
+        RunBegun("run", "study", "run", 1, None, {"state": "RUNNING", "seed": "7"}, {"epochs": "2"}),
+        Logged("run", 2, 0, {"loss": 1.0}),
+        FileKept("run", path.name, "notes"),
+        Logged("run", 3, 1, {"loss": 0.5}),
+        Logged("run", 4, tags={"state": tag}),
+        RunEnded("run", 5, "FINISHED"),
+    )
+
+
+def test_a_run_that_is_over_when_it_is_sent_is_made_with_all_its_tags_and_logged_in_one_go(journal: Journal) -> None:
+    tracker = Told()
+    a_whole_run(journal)
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    logged: list[Any] = [({"epochs": "2"}, {}, {}), ({}, {"loss": 1.0}, {}), ({}, {"loss": 0.5}, {})]
+    assert tracker.told == [("begin", ({"state": "COMPLETE", "seed": "7"}, {})), ("log", logged)]
+    (run,) = tracker.runs.values()
+    assert (run.params, run.status) == ({"epochs": "2"}, "FINISHED")
+    assert run.files == {"notes/notes.txt": b"notes"}
+    assert sender.delivered == journal.written
+
+
+def test_a_long_tag_is_logged_as_mlflow_cuts_it_only_there(journal: Journal) -> None:
+    tracker = Told()
+    a_whole_run(journal, tag="long " * 1000)
+
+    deliver_all(Sender(journal.path, tracker, SERVER))
+
+    assert tracker.told[0] == ("begin", ({"state": "RUNNING", "seed": "7"}, {}))
+    assert tracker.told[1][1][-1] == ({}, {}, {"state": "long " * 1000})
+
+
+def test_params_that_are_refused_cost_no_metrics(journal: Journal) -> None:
+    tracker = Told(refuses="epochs")
+    a_whole_run(journal)
+
+    sender = Sender(journal.path, tracker, SERVER)
+    deliver_all(sender)
+
+    (run,) = tracker.runs.values()
+    assert run.curve("loss") == [(0, 1.0), (1, 0.5)]
+    assert run.status == "FINISHED"
+    assert sender.refused == ("run: a param does not change",)
+    assert sender.delivered == journal.written - 1
+
+
+def test_a_server_that_was_not_there_at_first_need_not_be_searched_for_runs(journal: Journal) -> None:
+    class Starting(StrictTracker):
+        answers = False
+        suspects: list[bool]
+
+        def experiment(self, name: str) -> str:
+            if not self.answers:
+                raise Unavailable("connection refused")
+            return super().experiment(name)
+
+        def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+            self.suspects.append(suspect)
+            return super().begin(entry, experiment_id, parent_run_id, suspect=suspect)
+
+    tracker = Starting()
+    tracker.suspects = []
+    sender = Sender(journal.path, tracker, SERVER)
+    write_trials(journal, 2)  # after it: what was there before it may have been sent by another
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            sender.deliver()
+    tracker.answers = True
+
+    deliver_all(sender)
+
+    assert tracker.suspects == [False] * 3
+    assert_all_is_there_once(tracker, 2)
+
+
 def test_a_journal_longer_than_a_slice_arrives_whole(journal: Journal) -> None:
     tracker = StrictTracker()
     write(journal, begun("run"), *(Logged("run", step, step, {"loss": 1.0}) for step in range(4500)))
@@ -414,6 +518,42 @@ def test_a_tracker_that_is_gone_for_a_while_misses_nothing_and_gets_nothing_twic
     assert sender.problem is None
 
 
+def test_a_tracker_that_is_late_is_given_time_to_end_what_it_was_asked(journal: Journal) -> None:
+    """Its database stood still: what was asked goes on when it moves again, beside whatever is asked then."""
+
+    class Late(StrictTracker):
+        """Makes a run only some time after nobody waited for its answer any more."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers = False
+            self.unfinished: list[tuple[RunBegun, str, str | None]] = []
+
+        def begin(self, entry: RunBegun, experiment_id: str, parent_run_id: str | None, *, suspect: bool) -> str:
+            if not self.answers:
+                self.unfinished.append((entry, experiment_id, parent_run_id))
+                raise Unavailable("Read timed out", late=True)
+            return super().begin(entry, experiment_id, parent_run_id, suspect=suspect)
+
+        def settle(self, seconds: float) -> None:
+            """What happens while the courier waits."""
+            assert seconds >= 1
+            for entry, experiment_id, parent in self.unfinished:
+                super().begin(entry, experiment_id, parent, suspect=False)
+            self.unfinished.clear()
+
+    tracker = Late()
+    write_trials(journal, 3)
+    courier = Courier(journal.path, tracker, Delivery(), None, sleep=tracker.settle)
+    with pytest.raises(Unavailable):
+        courier.deliver()
+    tracker.answers = True
+    while courier.deliver():
+        pass
+
+    assert_all_is_there_once(tracker, 3)
+
+
 def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: Sending) -> None:
     tracker = Moody(1_000_000, at="begin")
     sender = sending(tracker)
@@ -427,6 +567,25 @@ def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: 
     assert sender.delivered == 0
     assert sender.never_reached(0.0)
     assert not sender.never_reached(3600.0)
+
+
+def test_a_tracker_that_says_itself_what_it_lacks_was_reached(journal: Journal, sending: Sending) -> None:
+    class WithoutDisk(StrictTracker):
+        asked = threading.Event()
+
+        def keep(self, run_id: str, path: Path, folder: str) -> None:
+            self.asked.set()
+            raise Unavailable("no space left on the server", there=True)
+
+    tracker = WithoutDisk()
+    sender = sending(tracker)
+    write(journal, begun("run"), FileKept("run", "notes.txt"))
+
+    assert tracker.asked.wait(DEADLINE_S)
+    assert not sender.flush(journal.written, 0.05)
+
+    assert sender.problem == "no space left on the server"
+    assert not sender.never_reached(0.0)
 
 
 @pytest.mark.parametrize("verb", ["begin", "log", "keep", "keep_picture", "keep_checkpoint", "end"])
@@ -695,6 +854,36 @@ def test_a_checkpoint_that_is_dropped_before_it_was_delivered_is_never_uploaded_
     assert sender.delivered == journal.written == 3
 
 
+@pytest.mark.parametrize(("failures", "looked_for"), [(0, []), (1, ["sha 0"])])
+def test_only_a_checkpoint_that_may_have_come_is_looked_for_when_it_is_dropped(
+    journal: Journal, failures: int, looked_for: list[str]
+) -> None:
+    class Asked(Moody):
+        dropped: list[str]
+
+        def drop_checkpoint(self, run_id: str, entry: CheckpointDropped) -> None:
+            self.dropped.append(entry.sha256)
+            super().drop_checkpoint(run_id, entry)
+
+    tracker = Asked(failures, at="keep_checkpoint")
+    tracker.dropped = []
+    sender = Sender(journal.path, tracker, SERVER)
+    write(journal, begun("trial-0"))
+    path = write_checkpoint(journal, 0)
+    for _ in range(failures):
+        with pytest.raises(Unavailable):
+            deliver_all(sender)
+    write(journal, dropped(0))
+    path.unlink()
+
+    deliver_all(sender)
+
+    assert tracker.dropped == looked_for
+    assert tracker.models == {}
+    assert tracker.runs["run-0"].tags["regatta.checkpoint"] == "dropped: not among the 3 best"
+    assert sender.delivered == journal.written
+
+
 def test_a_checkpoint_that_is_dropped_while_the_server_is_gone_is_no_error_either(journal: Journal) -> None:
     tracker = Moody(1, at="keep_checkpoint")
     write(journal, begun("trial-0"))
@@ -767,6 +956,44 @@ def test_metrics_do_not_wait_for_a_backlog_of_checkpoints(journal: Journal) -> N
 
     assert tracker.order.index("log") == 4  # one batch
     assert len(tracker.models) == 30
+
+
+def test_a_checkpoint_is_held_back_while_it_is_new_and_metrics_are_not(journal: Journal) -> None:
+    tracker = MemoryTracker()
+    write(journal, begun("trial-0"), begun("trial-1"))
+    write_checkpoint(journal, 0)
+    path = journal.path.parent / "new.keras"
+    path.write_bytes(b"new")
+    now = time.time_ns() // 1_000_000
+    write(journal, CheckpointKept("trial-1", now, path.name, "trial 1", 2, "sha new"))
+    write_picture(journal, "trial-1", 0)
+    write(journal, Logged("trial-1", now, 0, {"loss": 1.0}))
+    courier = Sender(journal.path, tracker, SERVER).courier
+
+    while courier.deliver(hold_s=600):
+        pass
+    assert [model.entry.uid for model in tracker.models.values()] == ["trial-0"]
+    assert tracker.runs["run-1"].curve("loss") == [(0, 1.0)]
+    assert tracker.runs["run-1"].pictures == {}
+
+    while courier.deliver():
+        pass
+    assert [model.entry.uid for model in tracker.models.values()] == ["trial-0", "trial-1"]
+    assert len(tracker.runs["run-1"].pictures) == 1
+    assert courier.state.delivered == journal.written
+
+
+def test_somebody_who_asks_for_all_of_it_gets_new_checkpoints_too(journal: Journal, sending: Sending) -> None:
+    tracker = MemoryTracker()
+    sender = sending(tracker)
+    path = journal.path.parent / "new.keras"
+    path.write_bytes(b"new")
+    now = time.time_ns() // 1_000_000
+    write(journal, begun("trial-0"), CheckpointKept("trial-0", now, path.name, "trial 0", 2, "sha new"))
+
+    assert sender.flush(journal.written, DEADLINE_S)
+
+    assert [model.status for model in tracker.models.values()] == ["READY"]
 
 
 def test_a_first_delivery_need_not_look_for_half_delivered_checkpoints_and_a_second_must(journal: Journal) -> None:

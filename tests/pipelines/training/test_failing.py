@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.records import Failure
-from pipelines.training.failing import failure_of
+from pipelines.training.failing import broke_the_device, failure_of
 
 
 def caused(error: BaseException, by: BaseException) -> BaseException:
@@ -60,3 +60,27 @@ def test_a_chain_that_leads_back_to_its_beginning_ends() -> None:
     one, other = ValueError("one"), RuntimeError("out of memory")
     one.__context__, other.__context__ = other, one
     assert failure_of(one) is Failure.MEMORY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to memcpy: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered",
+        "INTERNAL: CUDA error: unspecified launch failure",
+        "CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error encountered",
+        "CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected",
+        "GPU is lost",
+    ],
+)
+def test_an_error_after_which_a_gpu_computes_nothing_more_is_no_fault_of_the_trial(text: str) -> None:
+    assert broke_the_device(RuntimeError(text))
+    assert failure_of(RuntimeError(text)) is Failure.LOST
+    above = ValueError("the epoch could not be ended")
+    above.__cause__ = RuntimeError(text)
+    assert failure_of(above) is Failure.LOST
+
+
+@pytest.mark.parametrize("error", [ValueError("GPU is lost"), RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")])
+def test_other_errors_leave_the_device_as_it_is(error: Exception) -> None:
+    assert not broke_the_device(error)
+    assert failure_of(error) is not Failure.LOST

@@ -433,6 +433,7 @@ def test_the_order_of_callbacks_is_that_of_the_recipe(
 
 
 def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, keras: Any, tmp_path: Path) -> None:
+    from pipelines.training.values import ModelValues
     from pipelines.training.watching import BestEpochKeeper
 
     events: list[Any] = []
@@ -442,10 +443,9 @@ def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, 
         return Verdict.GO_ON
 
     spec = replace(train(epochs=1).spec, folder=str(tmp_path / "kept"), objective="loss")
-    keeper = BestEpochKeeper(spec, emit, every_s=0.0)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    keeper.set_model(model)
+    keeper = BestEpochKeeper(spec, emit, ModelValues(model), every_s=0.0)
     for epoch, loss in enumerate([3.0, 2.0, math.nan, 2.5]):
         keeper.on_epoch_end(epoch, {"loss": loss})
     assert [event.epoch for event in events] == [0, 1]

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from pipelines.records import Event, MachineSampled, Stepped, Verdict
-from pipelines.training.machine import MIB, OwnGpu, OwnProcess, Pulse, Usage
+from pipelines.devices.watch import Seen
+from pipelines.records import Event, GpuSampled, MachineSampled, Stepped, Verdict
+from pipelines.training.gpu import GpuUse, OwnGpu, percent_between
+from pipelines.training.machine import MIB, OwnProcess, Pulse, Usage
 from tests.pipelines.small_training import attempt
 
 
@@ -36,6 +35,23 @@ class Clock:
         return self.now
 
 
+gpu_begun: list[float] = []
+
+
+class Gpu(OwnGpu):
+    """A GPU of which it is written down what is used."""
+
+    def __init__(self, use: GpuUse) -> None:
+        super().__init__(lambda: None)
+        self.use = use
+
+    def __call__(self) -> GpuUse:
+        return self.use
+
+    def begin(self) -> None:
+        gpu_begun.append(self.use.memory_mb)
+
+
 def beating(machine: Scripted) -> tuple[Pulse, Clock, list[Event]]:
     clock = Clock()
     events: list[Event] = []
@@ -59,7 +75,7 @@ def test_a_step_is_told_every_few_seconds_as_long_as_steps_are_made() -> None:
 def test_samples_say_what_the_process_used_since_the_last_one() -> None:
     usages = [
         Usage(10.0, 100 * MIB),
-        Usage(25.0, 300 * MIB, 350 * MIB, {"gpu_memory_mb": 7.0, "gpu_percent": 40.0}),
+        Usage(25.0, 300 * MIB, 350 * MIB, GpuUse(7.0, 9.0, Seen(10.0, 6.0, 10.0, 4.0))),
         Usage(30.0, 200 * MIB, 320 * MIB),
     ]
     pulse, clock, events = beating(Scripted(*usages))
@@ -100,7 +116,8 @@ def test_the_peaks_of_the_trial_before_are_forgotten() -> None:
 
 
 def test_this_very_process_is_measured() -> None:
-    own = OwnProcess(gpu=lambda: {"gpu_percent": 5.0})
+    own = OwnProcess(gpu=Gpu(GpuUse(5.0, 6.0)))
+    gpu_begun.clear()
     own.begin()
     before = own.usage()
     held = bytearray(os.urandom(1 << 10)) * (64 << 10)  # 64 MiB, touched
@@ -110,63 +127,82 @@ def test_this_very_process_is_measured() -> None:
     after = own.usage()
     assert during.memory - before.memory > size * 0.9
     assert during.cpu_s > before.cpu_s
-    assert during.device == {"gpu_percent": 5.0}
+    assert during.gpu == GpuUse(5.0, 6.0)
+    assert gpu_begun == [5.0]
     if after.peak is not None:  # Linux says
         assert after.peak > after.memory + size * 0.9
 
 
-class Nvml:
-    """NVIDIA's library, as far as it is used, over a GPU that two processes share."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self.asked: list[Any] = []
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        self.asked.append("init")
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
-        return f"index {index}"
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
-        return f"uuid {uuid}"
-
-    def nvmlDeviceGetProcessUtilization(self, handle: str, since: int) -> list[Any]:  # noqa: N802
-        self.asked.append((handle, since))
-        if self.quiet:
-            raise self.NVMLError
-        own, other = os.getpid(), os.getpid() + 1
-        return [
-            SimpleNamespace(pid=other, smUtil=90, timeStamp=since + 10),
-            SimpleNamespace(pid=own, smUtil=30, timeStamp=since + 20),
-        ]
+def gpu(memory: float, peak: float, watched: float, busy: float, own: tuple[float, float] = (0.0, 0.0)) -> Usage:
+    return Usage(0.0, MIB, None, GpuUse(memory, peak, Seen(watched, busy, *own, used_mb=3000.0)))
 
 
-@pytest.mark.parametrize(("visible", "handle"), [("1", "index 1"), ("GPU-ab", "uuid GPU-ab"), ("0,1", "index 0")])
-def test_of_the_visible_gpu_the_share_of_this_process_is_told(
-    keras: Any, monkeypatch: pytest.MonkeyPatch, visible: str, handle: str
-) -> None:
-    nvml = Nvml()
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    gpu = OwnGpu()
-    assert [gpu(), gpu()] == [{"gpu_percent": 30.0}] * 2
-    assert nvml.asked == ["init", (handle, 0), (handle, 20)]
+def test_an_epoch_tells_what_the_gpu_did_since_it_was_told_last() -> None:
+    pulse, clock, events = beating(Scripted(gpu(1, 1, 10, 5), gpu(20, 25, 12, 6), gpu(30, 90, 16, 9, (2, 1))))
+    clock.now = 102.0
+    pulse.epoch_ended(0)
+    clock.now = 102.5
+    pulse.epoch_ended(1)  # a moment later: nobody looks that often
+    clock.now = 106.0
+    pulse.lanes = 8
+    pulse.epoch_ended(7)
+    assert [event for event in events if not isinstance(event, GpuSampled)] == []
+    first, second = [event for event in events if isinstance(event, GpuSampled)]
+    assert (first.trial, first.attempt, first.epoch, second.epoch) == (5, 1, 0, 7)
+    assert first.metrics == {
+        "system/gpu.device_utilisation_percent": 50.0,
+        "system/gpu.utilisation_percent": 50.0,
+        "system/gpu.memory_mb": 20.0,
+        "system/gpu.device_memory_mb": 3000.0,
+    }
+    assert second.metrics == {
+        "system/gpu.device_utilisation_percent": 75.0,
+        "system/gpu.utilisation_percent": 50.0,
+        "system/gpu.memory_mb": 30.0,
+        "system/gpu.device_memory_mb": 3000.0,
+        "system/gpu.lanes": 8.0,
+    }
 
 
-def test_a_gpu_that_says_nothing_has_no_metrics(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", Nvml(quiet=True))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert OwnGpu()() == {}
+def test_the_end_tells_the_peak_and_the_means_of_the_whole_training() -> None:
+    pulse, clock, events = beating(Scripted(gpu(1, 1, 10, 5), gpu(20, 90, 12, 6), gpu(2, 40, 20, 7)))
+    clock.now = 102.0
+    pulse.epoch_ended(0)
+    clock.now = 109.0
+    pulse.ended(3)
+    *_, last = events
+    assert isinstance(last, GpuSampled)
+    assert last.epoch == 3
+    assert last.metrics == {
+        "system/gpu.memory_peak_mb": 90.0,
+        "system/gpu.mean_device_utilisation_percent": 20.0,
+        "system/gpu.mean_utilisation_percent": 20.0,
+    }
 
 
-@pytest.mark.parametrize("visible", ["-1", "0"])  # without its library
-def test_without_a_gpu_or_its_library_there_are_no_metrics_of_it(
-    keras: Any, monkeypatch: pytest.MonkeyPatch, visible: str
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert OwnGpu()() == {}
+def test_where_there_is_no_gpu_an_epoch_asks_nobody_and_nothing_is_told() -> None:
+    machine = Scripted()
+    pulse, clock, events = beating(machine)
+    looks = machine.looks
+    clock.now = 200.0
+    pulse.epoch_ended(0)
+    assert machine.looks == looks
+    pulse.ended(0)
+    assert [type(event) for event in events] == [MachineSampled]
+
+
+def test_shares_are_told_only_for_time_that_was_watched() -> None:
+    assert percent_between(None, GpuUse(1.0, 1.0)) == {}
+    assert percent_between(GpuUse(1.0, 1.0), GpuUse(1.0, 1.0, Seen())) == {}
+    seen = GpuUse(1.0, 1.0, Seen(4.0, 1.0))
+    assert percent_between(seen, seen) == {}
+    assert percent_between(None, seen)["utilisation_percent"] == 25.0
+
+
+def test_on_the_cpu_there_is_no_gpu_and_no_thread_looks_for_one(keras: Any) -> None:
+    def never() -> None:
+        raise AssertionError("a watch was made")
+
+    own = OwnGpu(never)
+    own.begin()
+    assert own() is None

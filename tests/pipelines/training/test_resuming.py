@@ -562,16 +562,18 @@ import json, sys
 from dataclasses import asdict
 from pipelines.records import EpochEnded, Started, Ended, CheckpointWritten, TrialSpec, Verdict
 from pipelines.worker import TrialWorker, WorkerSettings
+from tests.pipelines.scripted import ScriptedDesk
 
 spec = TrialSpec(**json.loads(sys.argv[1]))
 
-def answer(event):
+def answers(event):
     if isinstance(event, (EpochEnded, Started, Ended, CheckpointWritten)):
         told = {"event": type(event).__name__, **asdict(event)}
         told.pop("failure", None)
         print("told " + json.dumps(told), flush=True)
+    return ()
 
-TrialWorker(WorkerSettings(threads=1))(spec, answer)
+TrialWorker(WorkerSettings(threads=1))(ScriptedDesk(spec, answer=answers))
 """
 
 

@@ -14,6 +14,7 @@ def trained(
     keras: Any, tmp_path: Path, callbacks: dict[str, Any], epochs: int = 6, every_s: float = 20.0, **model_: Any
 ) -> tuple[list[float], list[float], CheckpointWritten]:
     """A training as `fit.py` has it: the losses and rates that it reported, and its checkpoint."""
+    from pipelines.training.values import ModelValues
     from pipelines.training.watching import BestEpochKeeper, Reporter
     from pipelines.training.witness import witnessed
 
@@ -24,9 +25,10 @@ def trained(
         return Verdict.GO_ON
 
     spec = attempt(tmp_path)
-    keeper, reporter = BestEpochKeeper(spec, emit, every_s), Reporter(spec, emit)
+    made = model(keras, **model_)
+    keeper, reporter = BestEpochKeeper(spec, emit, ModelValues(made), every_s), Reporter(spec, emit)
     built = build(callbacks, surroundings(tmp_path / "checkpoints", epochs))
-    fit(model(keras, **model_), [*witnessed(built, spec, emit, tmp_path / "checkpoints"), keeper, reporter], epochs)
+    fit(made, [*witnessed(built, spec, emit, tmp_path / "checkpoints"), keeper, reporter], epochs)
     keeper.finish()
     ended = [event for event in events if isinstance(event, EpochEnded)]
     written = [event for event in events if isinstance(event, CheckpointWritten)]

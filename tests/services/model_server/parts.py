@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from services.model_server.app import create_app
 from services.model_server.errors import RegistryUnavailable
 from services.model_server.events import EventLog
-from services.model_server.model_cache import ModelCache, Stored, Target
+from services.model_server.following.model_cache import ModelCache, Stored, Target
 from services.model_server.settings import Ref, Settings
 
 LABELS = ("zero", "one", "two")
@@ -241,6 +241,12 @@ def seal(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": files}))
 
 
+def golden_arrays(package: Path) -> dict[str, NDArray[Any]]:
+    """The golden samples of a package, by the names of the arrays; the file is closed."""
+    with np.load(package / "golden.npz") as arrays:
+        return dict(arrays)
+
+
 def flip_byte(path: Path, position: int = -40) -> None:
     """Damages a file as a bad disk does: one byte, same length."""
     content = bytearray(path.read_bytes())
@@ -260,6 +266,7 @@ class FolderStore:
         self.aliases: dict[Ref, str] = {}
         self.away = False
         self.fetched: list[str] = []
+        self.tags: dict[tuple[str, str], str] = {}
 
     def add(self, folder: Path, name: str, version: str, alias: str | None = "champion") -> None:
         self.versions[name, version] = folder
@@ -276,7 +283,7 @@ class FolderStore:
         found: dict[Ref, Target | None] = {}
         for ref in refs:
             if ref.name == "*":
-                found |= {r: self.target(r.name, v) for r, v in self.aliases.items() if r.alias == ref.alias}
+                found |= {r: self.target(r.name, v) for r, v in list(self.aliases.items()) if r.alias == ref.alias}
             else:
                 found[ref] = self.target(ref.name, ref.version or self.aliases.get(ref, ""))
         return found
@@ -302,6 +309,12 @@ class FolderStore:
 
     def prune(self, in_use: set[str]) -> None:
         self.cache.prune(in_use)
+
+    def refused(self, target: Target, reason: str) -> None:
+        self.tags[target.name, target.version] = f"REJECTED: {reason}"
+
+    def accepted(self, target: Target) -> None:
+        self.tags.pop((target.name, target.version), None)
 
 
 class Server:
@@ -349,7 +362,7 @@ def run(work: Awaitable[Any]) -> Any:
     """Runs a coroutine to its end, within a deadline."""
 
     async def bounded() -> Any:
-        return await asyncio.wait_for(work, 30)
+        return await asyncio.wait_for(work, 120)  # what takes a second takes ten on a crowded machine
 
     return asyncio.run(bounded())
 
@@ -361,3 +374,17 @@ def expected(folder: Path, rows: Any) -> NDArray[np.float32]:
     dtype = object if tensor.type == "tensor(string)" else np.float32
     output: NDArray[np.float32] = session.run(None, {tensor.name: np.asarray(rows, dtype=dtype)})[0]
     return output
+
+
+def ask(
+    store: FolderStore, method: str, path: str, body: Any = None, headers: Any = None, **settings: Any
+) -> httpx.Response:
+    """Sends one request to a server over `store`. A str or bytes body goes as it is, anything else as JSON."""
+
+    async def work() -> httpx.Response:
+        async with serving(store, **settings) as server:
+            content = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
+            return await server.client.request(method, path, content=content, headers=headers)
+
+    response: httpx.Response = run(work())
+    return response

@@ -15,6 +15,7 @@ from services.model_server import ask
 from services.model_server.app import create_app
 from services.model_server.events import EventLog
 from services.model_server.settings import Settings
+from tests.services.model_server.drawn import png
 from tests.services.model_server.parts import FolderStore, write_kind, write_package
 
 
@@ -25,7 +26,9 @@ class Running:
         import io
 
         self.app = create_app(Settings(poll_s=0.05, **settings), store, EventLog(io.BytesIO()))
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, log_config=None, lifespan="on", ws="none"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, port=0, log_config=None, lifespan="on", ws="none", interface="asgi3")
+        )
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
 
@@ -266,3 +269,41 @@ def test_a_package_of_flat_samples_is_answered_without_a_picture(
         assert "█" not in capsys.readouterr().out
     finally:
         server.stop()
+
+
+def test_a_picture_is_sent_as_it_is_and_the_call_by_hand_is_complete(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my drawing.png"
+    file.write_bytes(png([[0, 51, 0], [204, 255, 0]]))
+    assert ask.main(["--url", url, "--picture", str(file), "--centre"]) == 0
+    shown = capsys.readouterr().out
+    assert "picture     3 x 2 to 2 x 2 pixels, centred" in shown
+    assert all(label in shown for label in ("zero", "one", "two"))
+    assert "model       tiny version 1" in shown
+    assert shown.endswith(f"curl -s '{url}/predict/tiny?centre=yes' --data-binary @'{file}'\n")
+
+
+def test_a_picture_that_cannot_be_sent_is_one_sentence(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask.main(["--url", url, "--picture", str(tmp_path / "none.png")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    assert ask.main(["--url", url, "--picture", str(tmp_path / "a.gif")]) == 2
+    assert "This call reads PNG and JPEG pictures; the body is a GIF." in capsys.readouterr().err
+
+
+def test_a_regression_on_pictures_is_answered_with_its_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_kind(tmp_path / "v1", "regression grey"), "m", "1")
+    server = Running(store)
+    try:
+        (tmp_path / "p.png").write_bytes(png([[0, 51], [204, 255], [1, 2]]))
+        assert ask.main(["--url", server.wait_ready(), "--picture", str(tmp_path / "p.png")]) == 0
+    finally:
+        server.stop()
+    answer = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("answer"))
+    assert np.isfinite(float(answer.split()[1]))

@@ -113,7 +113,7 @@ def csv_of(rows: list[Any], names: list[str], seed: int = 2) -> bytes:
     return text.getvalue().encode()
 
 
-PREDICT, OWN, SCORE = "/v1/models/m:predict", "/predict/m", "/invocations"
+PREDICT, OWN, SCORE, INFER = "/v1/models/m:predict", "/predict/m", "/invocations", "/v2/models/m/infer"
 
 # How a client asks for rows, and how the scores come back, by dialect and form of the request.
 Ask = Callable[[Servers, str, list[Any]], Any]
@@ -134,9 +134,19 @@ ANY_FORM: dict[str, Ask] = {
         [s.send(k, "POST", OWN, {"inputs": row}).json()["prediction"] for row in rows], k
     ),
     "mlflow inputs": lambda s, k, rows: s.send(k, "POST", SCORE, {"inputs": rows}, JSON).json()["predictions"],
+    "mlflow single": lambda s, k, rows: [
+        s.send(k, "POST", SCORE, {"inputs": row}, JSON).json()["predictions"] for row in rows
+    ],
+    "mlflow single instance": lambda s, k, rows: [
+        s.send(k, "POST", SCORE, {"instances": row}, JSON).json()["predictions"] for row in rows
+    ],
     "mlflow instances": lambda s, k, rows: s.send(k, "POST", SCORE, {"instances": rows}, JSON).json()["predictions"],
     "mlflow named input": lambda s, k, rows: s.send(k, "POST", SCORE, {"inputs": {input_of(k): rows}}, JSON).json()[
         "predictions"
+    ],
+    "v2 json": lambda s, k, rows: output_of(s.send(k, "POST", INFER, {"inputs": [tensor_of(rows, k)]})),
+    "v2 single": lambda s, k, rows: [
+        output_of(s.send(k, "POST", INFER, {"inputs": [tensor_of(row, k)]})) for row in rows
     ],
     "mlflow frame of the input": lambda s, k, rows: s.send(
         k, "POST", SCORE, {"dataframe_split": {"columns": [input_of(k)], "data": [[row] for row in rows]}}, JSON
@@ -169,9 +179,13 @@ ONLY_TABLES: dict[str, Ask] = {
     "own single object": lambda s, k, rows: scores_of(
         [s.send(k, "POST", OWN, {"inputs": row}).json()["prediction"] for row in by_name(rows, names_of(k))], k
     ),
+    "v2 columns": lambda s, k, rows: output_of(s.send(k, "POST", INFER, {"inputs": tensors_of(rows, k)})),
     "mlflow columns": lambda s, k, rows: s.send(
         k, "POST", SCORE, {"inputs": columns_of(rows, names_of(k))}, JSON
     ).json()["predictions"],
+    "mlflow single object": lambda s, k, rows: [
+        s.send(k, "POST", SCORE, {"inputs": row}, JSON).json()["predictions"][0] for row in by_name(rows, names_of(k))
+    ],
     "mlflow objects": lambda s, k, rows: s.send(
         k, "POST", SCORE, {"instances": by_name(rows, names_of(k))}, JSON
     ).json()["predictions"],
@@ -194,6 +208,30 @@ def input_of(kind: str) -> str:
 
 def names_of(kind: str) -> list[str]:
     return COLUMNS[kind.split()[1]]
+
+
+def tensor_of(rows: Any, kind: str) -> dict[str, Any]:
+    """Rows, or one of them, as one tensor of the Open Inference Protocol; a table with words goes as texts."""
+    texts = kind.endswith("words")
+    array = np.array(rows, dtype=object)
+    data = [None if cell is None else str(cell) if texts else cell for cell in array.ravel()]
+    datatype = "BYTES" if texts else "FP32"
+    return {"name": input_of(kind), "shape": list(array.shape), "datatype": datatype, "data": data}
+
+
+def tensors_of(rows: list[Any], kind: str) -> list[dict[str, Any]]:
+    """A table as one tensor for each column, in another order than the model's."""
+    words = {column["name"] for column in WORDS if column["type"] == "category"} if kind.endswith("words") else set()
+    return [
+        {"name": name, "shape": [len(rows)], "datatype": "BYTES" if name in words else "FP32", "data": cells}
+        for name, cells in reversed(columns_of(rows, names_of(kind)).items())
+    ]
+
+
+def output_of(response: httpx.Response) -> Any:
+    """The output of the Open Inference Protocol, in its shape."""
+    (output,) = response.json()["outputs"]
+    return np.reshape(output["data"], output["shape"])
 
 
 def wanted(servers: Servers, kind: str) -> NDArray[np.float32]:

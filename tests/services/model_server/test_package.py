@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from services.model_server.errors import PackageRejected
+from services.model_server.host.cpus import cpu_budget
+from services.model_server.onnx_engine import OnnxEngine
 from services.model_server.package import open_package
-from services.model_server.predictor import Predictor, cpu_budget
 from tests.services.model_server.parts import (
     NUMBERS,
     TASKS,
@@ -88,7 +89,7 @@ FORMS = ("grey", "colour", "numbers", "words")
 @pytest.mark.parametrize("kind", [f"{task} {form}" for task in TASKS for form in FORMS])
 def test_every_kind_opens_replays_and_warms(tmp_path: Path, kind: str) -> None:
     package = open_package(write_kind(tmp_path, kind))
-    predictor = Predictor(package)
+    predictor = OnnxEngine(package)
     predictor.replay(package)
     assert predictor.warm(package, 8).of(1) > 0
     golden = package.golden
@@ -156,7 +157,7 @@ def test_a_contract_of_the_first_trainers_still_opens(tmp_path: Path) -> None:
     path.write_text(json.dumps(old))
     seal(tmp_path)
     package = open_package(tmp_path)
-    Predictor(package).replay(package)
+    OnnxEngine(package).replay(package)
     assert (package.contract.task, package.contract.columns, package.contract.target) == ("multiclass", (), "")
 
 
@@ -214,7 +215,7 @@ def test_golden_texts_that_the_graph_cannot_read_are_refused(tmp_path: Path) -> 
     rows[2, 0] = "old"
     package.golden.inputs[:] = rows
     with pytest.raises(PackageRejected, match="its golden inputs do not run"):
-        Predictor(package).replay(package)
+        OnnxEngine(package).replay(package)
 
 
 @pytest.mark.parametrize(
@@ -239,10 +240,10 @@ def test_a_regression_is_held_to_the_scale_of_its_values(
     golden = {"inputs": np.array([[scale], [0]], dtype=np.float32)}
     package = open_package(write_package(tmp_path, graph=graph, contract=facts, golden=golden, golden_shift=shift))
     if fine:
-        Predictor(package).replay(package)
+        OnnxEngine(package).replay(package)
     else:
         with pytest.raises(PackageRejected, match="golden sample 1 gives another answer"):
-            Predictor(package).replay(package)
+            OnnxEngine(package).replay(package)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_a_graph_of_another_type_than_the_contract_says_is_refused(
 ) -> None:
     package = open_package(write_package(tmp_path, contract=change))
     with pytest.raises(PackageRejected, match=told):
-        Predictor(package)
+        OnnxEngine(package)
 
 
 def test_a_pickle_among_the_golden_samples_is_not_loaded(tmp_path: Path) -> None:
@@ -275,14 +276,14 @@ def test_a_pickle_among_the_golden_samples_is_not_loaded(tmp_path: Path) -> None
 def test_a_graph_that_answers_otherwise_than_when_packed_is_refused(tmp_path: Path) -> None:
     package = open_package(write_package(tmp_path, golden_shift=0.01))
     with pytest.raises(PackageRejected, match="golden sample 0 gives another answer"):
-        Predictor(package).replay(package)
+        OnnxEngine(package).replay(package)
 
 
 def test_a_graph_that_is_not_what_the_contract_says_is_refused(tmp_path: Path) -> None:
     other = {"name": "pixels", "dtype": "float32", "shape": [None, 2, 2]}
     package = open_package(write_package(tmp_path, contract={"input": other}))
     with pytest.raises(PackageRejected, match="the contract says pixels"):
-        Predictor(package)
+        OnnxEngine(package)
 
 
 def test_something_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -290,19 +291,19 @@ def test_something_that_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> No
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     seal(tmp_path)
     with pytest.raises(PackageRejected, match="ONNX Runtime cannot open it") as caught:
-        Predictor(open_package(tmp_path))
+        OnnxEngine(open_package(tmp_path))
     assert "\n" not in str(caught.value)
 
 
 def test_warming_measures_that_more_rows_cost_more(tmp_path: Path) -> None:
     package = open_package(write_package(tmp_path, graph=slow_graph(width=256, depth=10)))
-    cost = Predictor(package).warm(package, 128)
+    cost = OnnxEngine(package).warm(package, 128)
     assert cost.of(128) > cost.of(1) > 0
 
 
 def test_warming_keeps_the_answers(tmp_path: Path) -> None:
     package = open_package(write_package(tmp_path, graph=affine_graph((2, 2), 3, 5, "Softmax")))
-    predictor = Predictor(package, threads=2)
+    predictor = OnnxEngine(package, threads=2)
     predictor.warm(package, 8)
     np.testing.assert_allclose(
         predictor.run(package.golden.inputs), expected(tmp_path, package.golden.inputs), rtol=1e-6

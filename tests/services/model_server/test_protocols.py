@@ -6,30 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
-from tests.services.model_server.parts import FolderStore, Server, expected, run, serving, write_package
+from tests.services.model_server.parts import FolderStore, Server, ask, expected, run, serving, write_package
 
 ONE = [[1.0, 2.0], [3.0, 4.0]]
 TWO = [[5, 6], [7, 8]]
 NAN = float("nan")
-
-
-def ask(
-    store: FolderStore, method: str, path: str, body: Any = None, headers: Any = None, **settings: Any
-) -> httpx.Response:
-    """Sends one request to a server over `store`. A str or bytes body goes as it is, anything else as JSON."""
-
-    async def work() -> httpx.Response:
-        async with serving(store, **settings) as server:
-            content = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
-            return await server.client.request(method, path, content=content, headers=headers)
-
-    response: httpx.Response = run(work())
-    return response
 
 
 def close(found: Any, wanted: Any) -> bool:
@@ -208,7 +193,8 @@ def test_mlflow_predicts(store: FolderStore, tmp_path: Path, body: Any, rows: An
         ({}, JSON, 400, "BAD_REQUEST"),
         ({"inputs": [ONE], "instances": [ONE]}, JSON, 400, "BAD_REQUEST"),
         ({"inputs": []}, JSON, 400, "INVALID_PARAMETER_VALUE"),
-        ({"inputs": ONE}, JSON, 400, "INVALID_PARAMETER_VALUE"),
+        ({"inputs": [1, 2]}, JSON, 400, "INVALID_PARAMETER_VALUE"),
+        ({"inputs": [ONE, [[1], [2]]]}, JSON, 400, "INVALID_PARAMETER_VALUE"),
         ({"inputs": [[["a", 2], [3, 4]]]}, JSON, 400, "INVALID_PARAMETER_VALUE"),
         ({"inputs": [[[True, 2], [3, 4]]]}, JSON, 400, "INVALID_PARAMETER_VALUE"),
         ({"inputs": {"other": [ONE]}}, JSON, 400, "INVALID_PARAMETER_VALUE"),

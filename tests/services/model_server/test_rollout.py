@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from services.model_server.errors import RegistryUnavailable
-from services.model_server.model_cache import Target
+from services.model_server.following.model_cache import Target
 from services.model_server.rollout import MISSING_POLLS
 from services.model_server.settings import Ref
 from tests.services.model_server.parts import FolderStore, Server, expected, flip_byte, run, serving, write_package
@@ -319,6 +319,7 @@ def test_fixed_versions_and_aliases_are_served_beside_each_other(store: FolderSt
     async def work() -> None:
         store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2")
         async with serving(store, models="tiny,tiny/1") as server:
+            assert server.events("model_rejected") == []
             assert (await predict(server))[0] == "2"
             for version in ("1", "2"):
                 answer = await server.client.post(
@@ -361,7 +362,7 @@ def test_old_packages_leave_the_cache_and_named_ones_stay(store: FolderStore, tm
             for version in range(2, 13):
                 store.add(write_package(tmp_path / f"v{version}", seed=version), "tiny", str(version))
                 await server.poll()
-            await server.rollout._in_thread(store.prune, {model.digest for model in server.engine.loaded()})
+            await server.rollout._background.do(store.prune, {model.digest for model in server.engine.loaded()})
             blobs = {path.name for path in (tmp_path / "cache" / "blobs").iterdir()}
             (served,) = server.engine.loaded()
             assert served.digest in blobs

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.model_server.batching import Batcher
 from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
+from services.model_server.queueing.batching import Batcher
+from services.model_server.queueing.crowd import Crowd
 from tests.services.model_server.parts import run
+from tests.services.model_server.queueing.test_crowd import Clock, stay
 
 FAR = float("inf")
-DIRECT, INLINE, THREAD = 0.0, 0.0005, 1.0  # estimates that lead to each of the three ways to compute
+DIRECT, INLINE, THREAD = 0.0, 0.0005, 0.002  # estimates that lead to each of the three ways to compute
 
 
 def square(rows: NDArray[Any]) -> NDArray[Any]:
@@ -202,3 +204,99 @@ def test_closing_lets_what_is_queued_be_answered() -> None:
         assert (await waiting).shape == (2, 1)
 
     run(work())
+
+
+def held(seconds: float, crowd: Crowd, clock: Clock, **options: Any) -> tuple[Batcher, threading.Event]:
+    """A queue whose model computes when it is let, and estimates `seconds` for every row."""
+    go = threading.Event()
+
+    def compute(rows: NDArray[Any]) -> NDArray[Any]:
+        go.wait(20)
+        return rows
+
+    options = {"max_batch": 4, "queue_rows": 10_000} | options
+    return Batcher(compute, estimate_s=lambda rows: seconds * rows, clock=clock, crowd=crowd, **options), go
+
+
+def test_a_request_that_would_come_too_late_is_refused_when_it_comes() -> None:
+    async def work() -> None:
+        clock = Clock()
+        queue, go = held(1.0, Crowd(0), clock)
+        waits = [asyncio.ensure_future(queue.submit(np.ones((4, 1)), FAR)) for _ in range(3)]
+        await until(lambda: queue.waiting_rows == 8)  # four rows are being computed for 4 s
+        late = asyncio.ensure_future(queue.submit(np.ones((1, 1)), clock.now + 12.5))
+        with pytest.raises(Overloaded, match="for about 12 s") as refused:
+            await late
+        assert refused.value.retry_after_s == 12
+        in_time = asyncio.ensure_future(queue.submit(np.ones((1, 1)), clock.now + 13.5))
+        await until(lambda: queue.waiting_rows == 9)
+        go.set()
+        await asyncio.gather(*waits, in_time)
+
+    run(work())
+
+
+def test_while_a_crowd_stays_only_those_are_let_in_who_wait_little() -> None:
+    async def work() -> None:
+        clock = Clock()
+        crowd = Crowd(2, clock)
+        queue, go = held(1.0, crowd, clock, max_batch=1)
+        stay(crowd, clock)
+        first = asyncio.ensure_future(queue.submit(np.ones((1, 1)), FAR))
+        await until(lambda: queue.waiting_rows == 0)
+        second = asyncio.ensure_future(queue.submit(np.ones((1, 1)), FAR))  # waits for 1 s, as long as it takes
+        await until(lambda: queue.waiting_rows == 1)
+        with pytest.raises(Overloaded):
+            await queue.submit(np.ones((1, 1)), FAR)
+        go.set()
+        await asyncio.gather(first, second)
+
+    run(work())
+
+
+def test_a_crowd_that_stays_is_noticed_by_the_queue() -> None:
+    async def work() -> None:
+        clock, changes = Clock(), list[bool]()
+        queue, go = held(1.0, Crowd(3, clock, changes.append), clock, max_batch=1)
+        go.set()
+
+        async def ask() -> None:
+            await queue.submit(np.ones((1, 1)), FAR)
+            clock.now += 0.02
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+        assert changes == [True]
+
+    run(work())
+
+
+def test_batches_that_take_longer_than_they_were_thought_to_are_taken_into_account() -> None:
+    async def work() -> None:
+        clock = Clock()
+
+        def compute(rows: NDArray[Any]) -> NDArray[Any]:
+            clock.now += 8.0
+            return rows
+
+        queue = Batcher(compute, max_batch=1, queue_rows=99, estimate_s=lambda _: 1.0, clock=clock)
+        for _ in range(30):
+            await queue.submit(np.ones((1, 1)), FAR)
+        assert queue._admission.seconds(1) == pytest.approx(8.0, rel=0.05)
+
+    run(work())
+
+
+def test_of_requests_that_come_together_the_small_ones_share_a_call_and_a_large_one_does_not() -> None:
+    sizes: list[int] = []
+
+    async def work() -> None:
+        queue = Batcher(
+            square, max_batch=64, queue_rows=99, estimate_s=lambda rows: (5 + rows) * 1e-6,
+            on_batch=sizes.append, alone=lambda: False,
+        )  # fmt: skip
+        large = queue.submit(np.ones((20, 1)), FAR)
+        await asyncio.gather(*(queue.submit(np.ones((1, 1)), FAR) for _ in range(3)), return_exceptions=False)
+        await large
+
+    run(work())
+    assert sizes == [3, 20]

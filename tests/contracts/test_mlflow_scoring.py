@@ -1,0 +1,191 @@
+"""`/invocations` held against MLflow's own scoring server: one table of requests, sent to both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.services.model_server.parts import FolderStore, expected, serving, write_kind
+
+JSON = {"content-type": "application/json"}
+CSV = {"content-type": "text/csv"}
+SAMPLE = [[1, 2], [3, 4], [5, 6]]
+ROW = {"age": 39.0, "city": "Oslo", "income": 1200.5, "size": "1"}
+NAMES, CELLS = list(ROW), list(ROW.values())
+KINDS = {"grey": "multiclass grey", "words": "binary words"}
+
+
+class Model:
+    """What MLflow's server asks: the same graph, behind a data frame or a dictionary of arrays."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def predict(self, data: Any, params: Any = None) -> Any:
+        if isinstance(data, dict):
+            return expected(self._folder, data["image"])
+        if isinstance(data, np.ndarray):
+            return expected(self._folder, data)
+        rows = [["" if cell is None or cell != cell else str(cell) for cell in row] for row in data.values.tolist()]
+        rows = [[cell or "nan" if place in (0, 2) else cell for place, cell in enumerate(row)] for row in rows]
+        return expected(self._folder, np.array(rows, dtype=object).reshape(len(rows), len(NAMES)))
+
+
+class Both:
+    """MLflow's server and ours, each with the same models, without sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        from mlflow.models import Model as Facts
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import PyFuncModel, scoring_server
+        from mlflow.types import ColSpec, Schema, TensorSpec
+
+        schemas = {
+            "grey": Schema([TensorSpec(np.dtype("float32"), (-1, 3, 2), "image")]),
+            "words": Schema(
+                [ColSpec("double" if name in ("age", "income") else "string", name, required=False) for name in NAMES]
+            ),
+        }
+        self._runner = asyncio.Runner()
+        self._ours, self._theirs = {}, {}
+        for name, kind in KINDS.items():
+            store = FolderStore(folder / f"cache {name}")
+            store.add(write_kind(folder / name, kind, name=name), name, "1")
+            context = serving(store)
+            self._ours[name] = (context, self._runner.run(context.__aenter__()).client)
+            facts = Facts(signature=ModelSignature(inputs=schemas[name]))
+            facts.flavors["python_function"] = {"loader_module": "none"}
+            app = scoring_server.init(PyFuncModel(facts, Model(folder / name)))
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            self._theirs[name] = httpx.AsyncClient(transport=transport, base_url="http://theirs")
+
+    def send(self, name: str, body: Any, headers: dict[str, str]) -> tuple[httpx.Response, httpx.Response]:
+        content = body if isinstance(body, str) else json.dumps(body)
+
+        async def work() -> tuple[httpx.Response, httpx.Response]:
+            ours = await self._ours[name][1].post("/invocations", content=content, headers=headers)
+            return ours, await self._theirs[name].post("/invocations", content=content, headers=headers)
+
+        return self._runner.run(work())
+
+    def close(self) -> None:
+        for context, _ in self._ours.values():
+            self._runner.run(context.__aexit__(None, None, None))
+        for client in self._theirs.values():
+            self._runner.run(client.aclose())
+        self._runner.close()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    made = Both(tmp_path_factory.mktemp("both"))
+    yield made
+    made.close()
+
+
+ANSWERED: list[tuple[str, Any, dict[str, str]]] = [
+    ("grey", {"inputs": [SAMPLE]}, JSON),
+    ("grey", {"inputs": [SAMPLE, SAMPLE]}, {"content-type": "application/json; charset=UTF-8"}),
+    ("grey", {"inputs": {"image": [SAMPLE]}}, JSON),
+    ("grey", {"inputs": {"image": [SAMPLE], "more": 1}}, JSON),
+    ("grey", {"instances": [SAMPLE, SAMPLE]}, JSON),
+    ("grey", {"instances": [{"image": SAMPLE}]}, JSON),
+    ("grey", {"inputs": [SAMPLE], "params": {}}, JSON),
+    ("grey", {"inputs": [SAMPLE], "params": None, "signature_name": "x", "anything": 1}, JSON),
+    ("words", {"dataframe_split": {"columns": NAMES, "data": [CELLS]}}, JSON),
+    ("words", {"dataframe_split": {"columns": NAMES[::-1], "index": [7], "data": [CELLS[::-1]]}}, JSON),
+    ("words", {"dataframe_split": {"columns": [*NAMES, "more"], "data": [[*CELLS, 1], [*CELLS, 2]]}}, JSON),
+    ("words", {"dataframe_records": [ROW]}, JSON),
+    ("words", {"dataframe_records": [ROW | {"more": 2}]}, JSON),
+    ("words", {"inputs": [ROW]}, JSON),
+    ("words", {"instances": [ROW, ROW]}, JSON),
+    ("words", {"inputs": {name: [cell] for name, cell in ROW.items()}}, JSON),
+    ("words", {"inputs": ROW}, JSON),
+    ("words", "age,city,income,size\n39,Oslo,1200.5,1\n61,Rome,7,2", CSV),
+    ("words", "size,age,city,income\r\n1,39,Oslo,1200.5\r\n", CSV),
+    ("words", "age,more,city,income,size\n39,x,Oslo,1200.5,1", CSV),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "headers"), ANSWERED)
+def test_what_mlflow_answers_is_answered_alike(both: Both, name: str, body: Any, headers: dict[str, str]) -> None:
+    ours, theirs = both.send(name, body, headers)
+    assert (ours.status_code, theirs.status_code) == (200, 200), (ours.text, theirs.text)
+    assert ours.json().keys() == theirs.json().keys()
+    np.testing.assert_allclose(ours.json()["predictions"], theirs.json()["predictions"], rtol=1e-5)
+    assert ours.headers["content-type"] == theirs.headers["content-type"]
+
+
+REFUSED: list[tuple[str, Any, dict[str, str]]] = [
+    ("grey", {}, JSON),
+    ("grey", [], JSON),
+    ("grey", "", JSON),
+    ("grey", "{", JSON),
+    ("grey", "null", JSON),
+    ("grey", json.dumps({"inputs": [SAMPLE]}) + " x", JSON),
+    ("grey", {"inputs": [SAMPLE], "instances": [SAMPLE]}, JSON),
+    ("grey", {"inputs": [SAMPLE], "dataframe_split": {}}, JSON),
+    ("grey", {"inputs": []}, JSON),
+    ("grey", {"inputs": 5}, JSON),
+    ("grey", {"inputs": None}, JSON),
+    ("grey", {"inputs": [[[1, 2], [3, 4]]]}, JSON),
+    ("grey", {"inputs": {"other": [SAMPLE]}}, JSON),
+    ("grey", {"instances": [5]}, JSON),
+    ("grey", {"dataframe_split": {"index": [0]}}, JSON),
+    ("grey", {"dataframe_split": [1]}, JSON),
+    ("grey", {"dataframe_records": {}}, JSON),
+    ("grey", "1,2", CSV),
+    ("grey", {"inputs": [SAMPLE]}, {"content-type": "text/plain"}),
+    ("grey", {"inputs": [SAMPLE]}, {"content-type": "application/json; charset=latin1"}),
+    ("grey", {"inputs": [SAMPLE]}, {"content-type": "application/json; x=1"}),
+    ("words", "", CSV),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "headers"), REFUSED)
+def test_what_mlflow_refuses_is_refused_alike(both: Both, name: str, body: Any, headers: dict[str, str]) -> None:
+    ours, theirs = both.send(name, body, headers)
+    assert 400 <= ours.status_code < 500
+    assert ours.status_code == theirs.status_code
+    assert ours.headers["content-type"] == theirs.headers["content-type"]
+    if ours.status_code == 400:
+        assert ours.json()["error_code"] == theirs.json()["error_code"]
+        assert {"error_code", "message"} <= theirs.json().keys()
+
+
+def test_what_mlflow_crashes_on_is_a_400(both: Both) -> None:
+    ours, theirs = both.send("grey", {"inputs": [SAMPLE]}, {})
+    assert (ours.status_code, theirs.status_code) == (400, 500)
+    assert ours.json()["error_code"] == "BAD_REQUEST"
+
+
+def test_nan_is_a_null_where_mlflow_writes_what_is_no_json(both: Both) -> None:
+    for body in ('{"inputs": [[[NaN, 2], [3, 4], [5, 6]]]}', {"inputs": [[[None, 2], [3, 4], [5, 6]]]}):
+        ours, theirs = both.send("grey", body, JSON)
+        assert "NaN" in theirs.text
+        assert ours.json() == {"predictions": [[None, None, None]]}
+        assert "null" in ours.headers["x-warning"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("grey", {"inputs": SAMPLE}),
+        ("grey", {"instances": SAMPLE}),
+        ("grey", {"inputs": {"image": SAMPLE}}),
+        ("words", {"inputs": CELLS}),
+    ],
+)
+def test_one_sample_without_its_list_is_answered_in_kind_where_mlflow_refuses_it(
+    both: Both, name: str, body: Any
+) -> None:
+    ours, theirs = both.send(name, body, JSON)
+    assert (ours.status_code, theirs.status_code) == (200, 400)
+    assert np.ndim(ours.json()["predictions"]) == 1

@@ -1,0 +1,258 @@
+"""Who was champion when: the history in the registry, what an interrupted move leaves, and the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import ConfigError, TrackingError
+from pipelines.promotion import reigns
+from pipelines.promotion.champions import history_of, roll_back
+from pipelines.promotion.reigns import FOUND, Reign, crown, mend, reigns_of
+from tests.pipelines.promotion.bench import seal
+from tests.pipelines.registry import FolderRegistry
+
+
+class Died(BaseException):
+    """The process was killed at this moment."""
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> FolderRegistry:
+    """Three versions of `tiny`, of which none is the champion."""
+    made = FolderRegistry(tmp_path / "registry")
+    package = tmp_path / "package"
+    package.mkdir()
+    for name in ("model.onnx", "contract.json"):
+        (package / name).write_text("{}")
+    seal(package)
+    for number in range(3):
+        tags = {"regatta.trial": str(number), "regatta.test_accuracy": f"0.9{number}", "regatta.decision": "why"}
+        made.register("tiny", package, experiment_id="0", run_id=None, tags=tags)
+    return made
+
+
+def at(day: int) -> str:
+    return f"2030-01-{day:02d}T00:00:00.000Z"
+
+
+def move(registry: FolderRegistry, version: str, before: str | None, day: int, action: str = "promoted") -> None:
+    found = registry.model("tiny").version(version)
+    assert found is not None
+    crown(registry, found, Reign(at(day), action, version, before, f"day {day}"))
+
+
+def told(registry: FolderRegistry) -> list[tuple[str, str | None, str]]:
+    return [(reign.version, reign.before, reign.action) for reign in reigns_of(registry.model("tiny"))]
+
+
+def test_each_move_is_told_in_order_and_previous_is_the_one_before(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+    move(registry, "1", "3", 3, "rolled back")
+
+    assert told(registry) == [("1", None, "promoted"), ("3", "1", "promoted"), ("1", "3", "rolled back")]
+    assert registry.aliases == {"champion": "1", "previous": "3"}
+    assert registry.kept[0].tags["regatta.champion_since"] == at(3)
+
+
+def test_a_history_that_is_whole_is_left_alone(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    changes: list[str] = []
+    registry.before_each = changes.append
+
+    model = mend(registry, registry.model("tiny"))
+
+    assert changes == []
+    assert model == registry.model("tiny")
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_move_that_dies_half_way_is_completed_or_was_none(registry: FolderRegistry, moment: int) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    changes: list[str] = []
+
+    def dies(change: str) -> None:
+        changes.append(change)
+        if len(changes) == moment + 1:
+            raise Died
+
+    registry.before_each = dies
+    with pytest.raises(Died):
+        move(registry, "3", "2", 3)
+    registry.before_each = lambda change: None
+    before_mending = told(registry)
+
+    mend(registry, registry.model("tiny"))
+
+    moved = moment >= 2
+    assert registry.aliases == ({"champion": "3", "previous": "2"} if moved else {"champion": "2", "previous": "1"})
+    assert told(registry) == before_mending
+    assert told(registry)[-1] == (("3", "2", "promoted") if moved else ("2", "1", "promoted"))
+    assert [reign.why for reign in reigns_of(registry.model("tiny"))][-1] == ("day 3" if moved else "day 2")
+
+
+def test_an_alias_that_somebody_else_has_moved_is_found_and_the_one_before_stays_reachable(
+    registry: FolderRegistry,
+) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    registry.aliases["champion"] = "3"
+
+    mend(registry, registry.model("tiny"))
+
+    assert told(registry)[-1] == ("3", "2", FOUND)
+    assert registry.aliases == {"champion": "3", "previous": "2"}
+    assert len([key for key in registry.tags if key.startswith("regatta.reign.")]) == 3
+
+
+def test_a_version_that_was_champion_before_and_that_somebody_has_moved_back_is_found_too(
+    registry: FolderRegistry,
+) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    registry.aliases["champion"] = "1"
+
+    assert told(registry)[-1] == ("1", "2", FOUND)
+
+
+def test_a_champion_from_before_there_was_a_history_is_told_with_what_is_known(registry: FolderRegistry) -> None:
+    registry.tag(registry.kept[1], {"regatta.champion_since": at(5)})
+    registry.aliases |= {"champion": "2", "previous": "1"}
+
+    (reign,) = reigns_of(registry.model("tiny"))
+
+    assert (reign.at, reign.version, reign.before, reign.why) == (at(5), "2", "1", "why")
+
+
+def test_a_model_without_a_champion_has_no_history(registry: FolderRegistry) -> None:
+    assert told(registry) == []
+    assert mend(registry, registry.model("tiny")).versions
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"at": 1}', '{"who": "knows"}'])
+def test_a_tag_that_nobody_can_read_tells_nothing(registry: FolderRegistry, text: str) -> None:
+    move(registry, "1", None, 1)
+    registry.tags["regatta.reign.20300109"] = text
+    registry.tag(registry.kept[0], {reigns.INTENT_TAG: text})
+
+    assert told(registry) == [("1", None, "promoted")]
+
+
+def test_a_history_does_not_grow_for_ever(registry: FolderRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reigns, "_MOST", 4)
+    for day in range(1, 10):
+        move(registry, str(day % 2 + 1), str((day + 1) % 2 + 1), day)
+
+    mend(registry, registry.model("tiny"))
+
+    assert [reign.at for reign in reigns_of(registry.model("tiny"))] == [at(day) for day in (6, 7, 8, 9)]
+
+
+def test_a_long_reason_is_cut_to_what_a_tag_holds(registry: FolderRegistry) -> None:
+    crown(registry, registry.kept[0], Reign(at(1), "promoted", "1", None, "x" * 50_000))
+
+    assert all(len(value) < 5000 for value in registry.tags.values())
+
+
+def test_rolling_back_swaps_the_champion_with_the_one_before_and_back(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+
+    assert roll_back(registry, "tiny", None) == "Version 1 of 'tiny' is the champion again; version 3 was it before."
+    assert registry.aliases == {"champion": "1", "previous": "3"}
+    roll_back(registry, "tiny", None, why="it was no better after all")
+
+    assert registry.aliases == {"champion": "3", "previous": "1"}
+    assert told(registry)[2:] == [("1", "3", "rolled back"), ("3", "1", "rolled back")]
+    assert reigns_of(registry.model("tiny"))[-1].why == "it was no better after all"
+
+
+def test_rolling_back_may_name_a_version(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+
+    roll_back(registry, "tiny", "2")
+
+    assert registry.aliases == {"champion": "2", "previous": "3"}
+
+
+def test_rolling_back_to_the_champion_changes_nothing(registry: FolderRegistry) -> None:
+    move(registry, "3", None, 1)
+
+    assert roll_back(registry, "tiny", "3") == "Version 3 of 'tiny' is the champion already."
+    assert told(registry) == [("3", None, "promoted")]
+
+
+def test_where_there_is_no_champion_a_version_that_is_named_becomes_it(registry: FolderRegistry) -> None:
+    assert roll_back(registry, "tiny", "2") == "Version 2 of 'tiny' is the champion again."
+    assert registry.aliases == {"champion": "2"}
+
+
+def test_a_damaged_version_is_nothing_to_go_back_to(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+    (registry.folder("1") / "model.onnx").write_text("other")
+
+    with pytest.raises(TrackingError, match=r"Version 1 of 'tiny' is damaged: model\.onnx is not the file"):
+        roll_back(registry, "tiny", None)
+
+    assert registry.aliases == {"champion": "3", "previous": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "words"),
+    [
+        ("tiny", "9", "'tiny' has no version 9"),
+        ("tiny", "v1", "'tiny' has no version v1"),
+        ("tiny", None, "'tiny' has no version before the champion"),
+        ("other", None, "'other' has no champion"),
+        ("other", "1", "'other' has no version 1"),
+    ],
+)
+def test_what_cannot_be_rolled_back_says_what_is_missing(
+    registry: FolderRegistry, name: str, to: str | None, words: str
+) -> None:
+    move(registry, "1", None, 1)
+
+    with pytest.raises(ConfigError, match=words):
+        roll_back(registry, name, to)
+
+
+def test_a_models_history_is_a_line_a_version_and_a_line_a_reign(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2, "forced")
+
+    lines = history_of(registry, "tiny").lines()
+
+    assert lines[0].startswith("version 1 [previous]  ")
+    assert "trial 1, test accuracy 0.9100: why" in lines[1]
+    assert "[champion]" in lines[2]
+    assert f"champion since {at(2)}" in lines[2]
+    assert lines[-2:] == [
+        f"  {at(1)}  version 1 became the champion: day 1",
+        f"  {at(2)}  version 3 was made the champion by force, in place of version 1: day 2",
+    ]
+
+
+def test_programs_read_the_same(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+
+    read = json.loads(json.dumps(history_of(registry, "tiny").to_json(), allow_nan=False))
+
+    assert (read["name"], read["champion"], read["previous"]) == ("tiny", "3", "1")
+    assert [each["version"] for each in read["versions"]] == ["1", "2", "3"]
+    assert read["versions"][2]["score"] == {"name": "test_accuracy", "value": 0.92}
+    assert [(each["version"], each["before"], each["at"]) for each in read["history"]] == [
+        ("1", None, at(1)), ("3", "1", at(2))
+    ]  # fmt: skip
+
+
+def test_a_model_that_nobody_registered_has_no_history(registry: FolderRegistry) -> None:
+    with pytest.raises(ConfigError, match="no model is registered as 'other'"):
+        history_of(registry, "other")
