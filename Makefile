@@ -10,21 +10,26 @@ SET      :=
 FRESH    :=
 STUDY    := $(basename $(notdir $(CONFIG)))
 SERVICES :=
+TO       :=
+FROM     :=
+FORCE    :=
 ARGS     :=
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down \
-	setup test smoke soak bench check lint types imports format schema lock clean clean-all
+.PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down image backup restore \
+	setup setup-ray test test-stack smoke soak bench bench-lanes bench-serving bench-gpu check lint types imports format schema lock clean clean-all
 
 # A machine with a working NVIDIA GPU gets TensorFlow's CUDA build; the question costs a process only where a driver is.
 DEVICE  := $(if $(wildcard /dev/nvidiactl /dev/dxg),$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu),cpu)
 RUNTIME := .venv/.runtime-$(DEVICE)
 DEV     := .venv/.dev-$(DEVICE)
+RAY     := .venv/.ray-$(DEVICE)
 VENV_PY := .venv/bin/python
 REGATTA := .venv/bin/regatta
-COMPOSE  = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+# Any Python from 3.9 on will do, without an environment.
+COMPOSED = $(or $(PYTHON),python3) -m services.compose
 # The first Python that Regatta supports; `make PYTHON=…` overrides. Trying it is the only test: a shim may be empty.
 PYTHON   = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
@@ -37,7 +42,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # ------------------------------------------------------------------------------------------------------------- product
-sweep: $(RUNTIME)  ## run a sweep: CONFIG=configs/sweeps/digits.yaml TRIALS=n WORKERS=n EXECUTOR=processes LANES=n SET="path=value …" FRESH=1 ARGS=…
+sweep: $(RUNTIME) $(if $(filter ray,$(EXECUTOR)),$(RAY))  ## run a sweep: CONFIG=configs/sweeps/digits.yaml TRIALS=n WORKERS=n EXECUTOR=processes LANES=n SET="path=value …" FRESH=1 ARGS=…
 	@$(REGATTA) sweep $(CONFIG) $(SWEEP_FLAGS) || { code=$$?; [ $$code -eq 4 ] || exit $$code; }  # 4: the champion kept its place
 
 train: $(RUNTIME)  ## train one model: CONFIG=…, or a recorded run again: ARGS="--run RUN_ID"
@@ -71,24 +76,48 @@ down-local: $(RUNTIME)  ## stop what up-local started
 status-local: $(RUNTIME)  ## say which local services run, and where
 	@$(VENV_PY) -m services.local status $(SERVICES) $(ARGS)
 
-up:  ## start MLflow and the model server in containers
-	@$(COMPOSE) up --build --detach $(SERVICES) $(ARGS)
+up:  ## start PostgreSQL, MLflow and the model server in containers, and wait until they are healthy; makes .env
+	@$(COMPOSED) up $(SERVICES) -- $(ARGS)
 
 down:  ## stop the containers; their volumes stay
-	@$(COMPOSE) down $(ARGS)
+	@$(COMPOSED) down $(SERVICES) -- $(ARGS)
+
+image:  ## make the image of sweeps, regatta/sweep, which EXECUTOR=docker and `docker compose run sweep` start
+	@$(COMPOSED) build sweep -- $(ARGS)
+
+backup: $(RUNTIME)  ## copy studies, databases, artifacts and models into one file, also while a sweep runs: TO=backups
+	@$(VENV_PY) -m services.backup backup $(if $(TO),--to '$(TO)') $(ARGS)
+
+restore: $(RUNTIME)  ## verify such a file and bring it back: FROM=file, FORCE=1 where something is there already
+	@$(VENV_PY) -m services.backup restore '$(or $(FROM),$(error make restore FROM=backups/regatta-….tar.gz))' $(if $(FORCE),--force) $(ARGS)
 
 # --------------------------------------------------------------------------------------------------------- development
 setup: $(RUNTIME)  ## make the environment, and nothing else
 	@:
 
+setup-ray: $(RAY)  ## add Ray to the environment, for sweeps on a cluster (EXECUTOR=ray does it by itself)
+	@:
+
 test: $(DEV)  ## run the tests (ARGS="-k sweep" for some of them, ARGS="-m soak" for the long ones)
 	@$(VENV_PY) -m pytest $(ARGS)
+
+test-stack: $(DEV) $(RAY)  ## run the tests of the stack in containers, of docker and ray; starts an engine where it can (minutes)
+	@$(VENV_PY) -m pytest -m stack --timeout 900 $(ARGS)
 
 soak: $(DEV)  ## 200 random kills of workers, controllers and servers, with nothing lost (SOAK_KILLS=20 for fewer)
 	@$(VENV_PY) -m pytest -m soak -s --timeout 0 $(ARGS)
 
 bench: $(DEV)  ## measure what the controller and the record cost (ratios in one run)
 	@$(VENV_PY) -m tests.benchmarks $(ARGS)
+
+bench-lanes: $(DEV)  ## measure lanes against Model.fit, Optuna with MLflow, and autologging (ARGS="trainer", sweep, widths or quality for one part)
+	@$(VENV_PY) -m tests.benchmarks lanes $(ARGS)
+
+bench-serving: $(DEV)  ## measure the model server against mlflow models serve, a bare ASGI echo, and FastAPI with Keras
+	@$(VENV_PY) -m tests.benchmarks serving $(ARGS)
+
+bench-gpu: $(DEV)  ## measure this machine's GPU: lanes, precision, XLA, workers that share it, the sampler (ARGS="workers" for one part)
+	@$(VENV_PY) -m tests.benchmarks gpu $(ARGS)
 
 smoke: $(DEV)  ## run only the tests that start real servers, databases and browsers
 	@$(VENV_PY) -m pytest -m end_to_end $(ARGS)
@@ -124,6 +153,9 @@ clean-all: clean  ## clean, and remove .venv and everything under .regatta: stud
 # --------------------------------------------------------------------------------------------------------- environment
 .venv/.runtime-%: requirements/%.txt requirements/uv.txt requirements/install.py
 	@$(call install,runtime,$*)
+
+.venv/.ray-%: requirements/ray.txt .venv/.runtime-%
+	@$(call install,ray,$*)
 
 .venv/.dev-%: requirements/dev.txt .venv/.runtime-%
 	@$(call install,dev,$*)
