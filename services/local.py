@@ -16,6 +16,7 @@ from pathlib import Path
 
 from services.processes import LocalError, PortTakenError, Service, Stack, answers, read_json
 from services.started_stack import StartedStack, noted
+from services.tracking_server.settings import ARTIFACT_ROOT
 from services.tracking_server.stores import StoreError, files_of, get_ready, records_of, shown
 
 TRACKING, MODEL = "tracking_server", "model_server"
@@ -79,7 +80,7 @@ def _tracking_environment(environ: Mapping[str, str], home: Path, _host: str, _p
     return {
         "_MLFLOW_SERVER_FILE_STORE": store,
         "_MLFLOW_SERVER_REGISTRY_STORE": store,
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": ARTIFACT_ROOT,
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": files_of(environ, home),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SGI_NAME": "uvicorn",

@@ -23,6 +23,7 @@ from werkzeug.test import run_wsgi_app
 from services.tracking_server.buckets import tell_of_buckets
 from services.tracking_server.bulk import open_door
 from services.tracking_server.settings import login_wanted
+from services.tracking_server.tables import file_of, make_tables
 
 if login_wanted(os.environ):
     from services.tracking_server.login import application_with_login
@@ -37,6 +38,9 @@ _THREADS = 8
 _Scope = MutableMapping[str, Any]
 _Message = MutableMapping[str, Any]
 _threads = ThreadPoolExecutor(_THREADS, "mlflow-call")
+_database = file_of(os.environ.get("_MLFLOW_SERVER_FILE_STORE", ""))
+if _database is not None:
+    make_tables(_database)
 open_door(flask_application)
 tell_of_buckets(flask_application, whole_application, os.environ)
 # all that MLflow has imported: to look through it for garbage would hold up a request by 0.2 s every now and then

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 HOST, PORT = "0.0.0.0", 5000
+ARTIFACT_ROOT = "mlflow-artifacts:/"
+"""Where an experiment's artifacts are, as the records say: behind the server, wherever it keeps them."""
 OWN_HOSTS = ("tracking_server", "mlflow", "localhost", "127.0.0.1", "[::1]")
 """The names under which containers and this machine ask; MLflow answers 403 to any other."""
 _ON, _OFF = {"on", "true", "yes", "1"}, {"off", "false", "no", "0", ""}
@@ -42,11 +43,6 @@ class Settings:
     hosts: tuple[str, ...]
     login: bool
     users: str
-
-    @property
-    def sqlite(self) -> Path | None:
-        """The file of an SQLite store, else None."""
-        return Path(self.store.removeprefix("sqlite:///")) if self.store.startswith("sqlite:///") else None
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -87,7 +83,7 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
     return {
         "_MLFLOW_SERVER_FILE_STORE": settings.store,
         "_MLFLOW_SERVER_REGISTRY_STORE": settings.store,
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": ARTIFACT_ROOT,
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": settings.artifacts,
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SGI_NAME": "uvicorn",

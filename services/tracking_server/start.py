@@ -7,13 +7,13 @@ them at once would be in each other's way.
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from services.tracking_server.settings import (
+    ARTIFACT_ROOT,
     HOST,
     PORT,
     Settings,
@@ -23,6 +23,7 @@ from services.tracking_server.settings import (
     read_settings,
     shown,
 )
+from services.tracking_server.tables import file_of, make_tables
 
 EXIT_FAILED, EXIT_WRONG = 1, 2
 _DRAIN_S = 20
@@ -77,13 +78,12 @@ def command(settings: Settings) -> list[str]:
 
 def prepare(settings: Settings) -> None:
     """Makes what the server needs in its databases."""
-    if settings.sqlite is not None:
-        connection = sqlite3.connect(settings.sqlite)
-        connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: readers and the writer do not wait
-        connection.close()
+    database = file_of(settings.store)
+    if database is not None:
+        make_tables(database)
     from mlflow.server.handlers import initialize_backend_stores
 
-    initialize_backend_stores(settings.store, settings.store, "mlflow-artifacts:/")
+    initialize_backend_stores(settings.store, settings.store, ARTIFACT_ROOT)
     if settings.login:
         from mlflow.server.auth import bootstrap_admin_user
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +56,7 @@ def files_of(environ: Mapping[str, str], home: Path) -> str:
 
 
 def get_ready(environ: Mapping[str, str], home: Path) -> str | None:
-    """Makes the database's file where it is one, and asks a database on a server, and a bucket, whether they are there.
+    """Asks a database on a server, and a bucket, whether they are there; a file needs nobody to ask.
 
     Returns:
         Why files cannot be kept at the moment, where that is so: the server can do its work without, and a sweep keeps
@@ -68,8 +67,6 @@ def get_ready(environ: Mapping[str, str], home: Path) -> str | None:
     """
     if environ.get(RECORDS):
         _try_database(_read(records_of(environ, home)))
-    else:
-        _make_file(home / "mlflow" / "mlflow.db")
     place = files_of(environ, home)
     return _why_no_bucket(place, environ) if place.startswith("s3://") else None
 
@@ -93,14 +90,6 @@ def _read(address: str) -> URL:
             f"has %40 for @, %3A for : and %2F for /."
         )
     return read
-
-
-def _make_file(database: Path) -> None:
-    database.parent.mkdir(parents=True, exist_ok=True)
-    if not database.exists():
-        connection = sqlite3.connect(database)
-        connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: readers and the writer do not wait
-        connection.close()
 
 
 def _try_database(address: URL) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,9 +25,6 @@ def test_without_a_word_all_of_it_is_in_the_home(tmp_path: Path) -> None:
     assert files_of({}, tmp_path) == f"{tmp_path}/mlflow/artifacts"
 
     assert get_ready({}, tmp_path) is None
-
-    with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as database:
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
