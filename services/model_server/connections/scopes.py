@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httptools
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+# Clients ask the same few addresses again and again. Longer ones are not kept: what they send must not fill the memory.
+_LONGEST_KEPT = 256
+
+
+class _Target(NamedTuple):
+    """An address, taken apart; the names are ASGI's."""
+
+    path: str
+    raw_path: bytes
+    query_string: bytes
+
+
+def _read_target(target: bytes) -> _Target:
+    url = httptools.parse_url(target)
+    raw_path = url.path or b"/"
+    path = str(raw_path, "ascii")
+    return _Target(unquote(path) if "%" in path else path, raw_path, url.query or b"")
+
+
+_recall_target = lru_cache(maxsize=1024)(_read_target)
 
 
 def scope_of(transport: asyncio.BaseTransport) -> dict[str, Any]:
@@ -46,16 +67,14 @@ def request_scope(
         HttpParserInvalidURLError: the target is no address.
         UnicodeDecodeError: it has bytes that an address never has.
     """
-    url = httptools.parse_url(target)
-    raw_path = url.path or b"/"
-    path = str(raw_path, "ascii")
+    path, raw_path, query_string = (_recall_target if len(target) <= _LONGEST_KEPT else _read_target)(target)
     return {
         **connection,
         "http_version": version,
         "method": str(method, "ascii"),
-        "path": unquote(path) if "%" in path else path,
+        "path": path,
         "raw_path": raw_path,
-        "query_string": url.query or b"",
+        "query_string": query_string,
         "headers": headers,
         "arrival": arrival,
     }

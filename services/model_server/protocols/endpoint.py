@@ -127,7 +127,7 @@ class Endpoint:
                 method=call.method,
                 path=call.scope["path"][:_LONGEST_PATH],
                 status=status,
-                ms=round(seconds * 1e3, 3),
+                ms=round(seconds * 1e6) / 1e3,  # to a whole number is ten times as fast as to three places
                 model=name,
                 version=version,
                 rows=call.rows,

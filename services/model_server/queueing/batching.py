@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,9 @@ Run = Callable[[Array], Array]
 
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
-# A call this short costs less than a place in the queue, so an idle model answers it on the spot.
-DIRECT_S = 60e-6
+# A call this short takes no longer than two more turns of the loop with a place in the queue, and then nobody else is
+# held up by it for long: an idle model answers it on the spot.
+DIRECT_S = 100e-6
 
 
 @dataclass(slots=True, eq=False)
@@ -46,8 +48,7 @@ class _Job:
     timer: asyncio.TimerHandle | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """The rows of one job that are in one batch."""
 
     job: _Job
@@ -248,8 +249,8 @@ class Batcher:
                 return [error]
             # One request must not fail the others it was batched with: each is tried alone.
             return [self._compute([piece])[0] for piece in pieces]
-        ends = np.cumsum([len(part) for part in parts])
-        return [output[end - len(part) : end] for part, end in zip(parts, ends.tolist(), strict=True)]
+        ends = accumulate(map(len, parts))
+        return [output[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
 
     def _answer(self, pieces: list[_Piece], outputs: list[Array | BaseException]) -> None:
         for piece, output in zip(pieces, outputs, strict=True):
