@@ -28,8 +28,8 @@ Run = Callable[[Array], Array]
 
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
-# A call this short takes no longer than two more turns of the loop with a place in the queue, and then nobody else is
-# held up by it for long: an idle model answers it on the spot.
+# A place in the queue costs two more turns of the loop, about 20 us, and a call this short holds nobody else up for
+# long: an idle model answers it on the spot.
 DIRECT_S = 100e-6
 
 
