@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
@@ -26,6 +27,8 @@ from services.model_server.rollout import Rollout
 from services.model_server.settings import Settings
 from services.model_server.traffic import MlflowRuns, Siblings, Traffic, Writer
 
+# What answers one request, as `ASGIApp`; what it returns runs as a task.
+_Way = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 # How long the last numbers of the traffic may take to be written; the time to drain is for answers.
 _LAST_WRITE_S = 5.0
 
@@ -38,21 +41,20 @@ class _App(Starlette):
     its dialect without being looked up.
     """
 
-    busiest: Mapping[str, ASGIApp]
+    busiest: Mapping[str, _Way]
     cors: Cors | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """Hands a request on: a coroutine around the one that answers would cost every request something."""
         if scope["type"] == "http":
             if self.cors is not None and "cors" not in scope:
                 scope["cors"] = True  # it comes back here
-                await self.cors(scope, receive, send)
-                return
+                return self.cors(scope, receive, send)
             path = scope["path"]
             way = self.busiest.get(path[:4].lower()) or self.busiest.get(path)
             if way is not None:
-                await way(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+                return way(scope, receive, send)
+        return super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         return self.router

@@ -7,12 +7,13 @@ this server leaves to others, 503 what may work later.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import orjson
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.model_server.engine import Engine, ServedModel
 from services.model_server.errors import (
@@ -78,15 +79,15 @@ class OpenInference(Dialect):
         return [Route("/v2", self._guarded), Mount("/v2", app=self.enter)]
 
     @property
-    def enter(self) -> ASGIApp:
+    def enter(self) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
         """The way in: the probes need no API key, everything else does, if there are keys."""
         if not self._guarded.guarded:
             return self._guarded
 
-        async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        def enter(scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
             address = _address(_raw(scope))
             way = self._open if address is not None and address.verb in OPEN else self._guarded
-            await way(scope, receive, send)
+            return way(scope, receive, send)
 
         return enter
 
@@ -95,12 +96,13 @@ class OpenInference(Dialect):
         headers = ((b"accept-encoding", ENCODINGS),) if isinstance(error, UnsupportedMedia) else ()
         return Reply(orjson.dumps({"error": str(error)}), status, headers=headers)
 
-    async def handle(self, call: Call) -> Reply:
+    def handle(self, call: Call) -> Awaitable[Reply]:
         """Answers any address under /v2."""
         address = _checked(_raw(call.scope), call.method)
+        return self._infer(call, address) if address.verb == "infer" else self._tell(call, address)
+
+    async def _tell(self, call: Call, address: Address) -> Reply:
         match address.verb:
-            case "infer":
-                return await self._infer(call, address)
             case "live":
                 return Reply(ALIVE)
             case "server_ready":
