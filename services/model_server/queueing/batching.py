@@ -28,9 +28,11 @@ Run = Callable[[Array], Array]
 
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
-# A place in the queue costs two more turns of the loop, about 20 us, and a call this short holds nobody else up for
-# long: an idle model answers it on the spot.
-DIRECT_S = 100e-6
+# A call this short costs less than a place in the queue, so an idle model answers it on the spot.
+DIRECT_S = 60e-6
+# So it does up to this, where nobody is about to come who could share the call: the queue is two more turns of the
+# loop, about 20 us, for nothing.
+ALONE_S = 100e-6
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +98,7 @@ class Batcher:
         self._admission = Admission(estimate_s, max_batch, crowd)
         self._alone = alone
         self._direct_rows = bisect_right(range(1, max_batch + 1), DIRECT_S, key=estimate_s) if inline else 0
+        self._alone_rows = bisect_right(range(1, max_batch + 1), ALONE_S, key=estimate_s) if inline else 0
         # More rows than these cost so much themselves that to share a call saves less than to put them together costs.
         self._sharing_rows = bisect_right(range(1, max_batch + 1), 2 * estimate_s(1), key=estimate_s)
         self._when_idle: Callable[[], None] | None = None
@@ -133,8 +136,8 @@ class Batcher:
             raise Overloaded(
                 f"The queue is full: {self._waiting_rows} rows wait, {self._queue_rows} may. Try again later."
             )
-        idle = count <= self._direct_rows and not self._busy and not self._queue
-        if idle and (count > self._sharing_rows or self._alone()):
+        idle = count <= self._alone_rows and not self._busy and not self._queue
+        if idle and (self._sharing_rows < count <= self._direct_rows or self._alone()):
             return self._at_once(rows, count)
         now = self._clock()
         if self._busy or self._waiting_rows > self._direct_rows or self._admission.tight:
