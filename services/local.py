@@ -16,8 +16,8 @@ from pathlib import Path
 
 from services.processes import LocalError, PortTakenError, Service, Stack, answers, read_json
 from services.started_stack import StartedStack, noted
-from services.tracking_server.settings import ARTIFACT_ROOT
-from services.tracking_server.stores import StoreError, files_of, get_ready, records_of, shown
+from services.tracking_server.settings import ARTIFACT_ROOT, shown
+from services.tracking_server.stores import StoreError, files_of, get_ready, records_of
 
 TRACKING, MODEL = "tracking_server", "model_server"
 MODELS_TIMEOUT_S = 30.0

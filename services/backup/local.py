@@ -15,7 +15,8 @@ from services.backup.copying import PARTS, HomeCopy
 from services.backup.databases import BOTH, MLFLOW, OPTUNA, Database, bring_back, dump, url_of, used
 from services.local import service_table
 from services.processes import Stack
-from services.tracking_server.stores import FILES, shown
+from services.tracking_server.settings import shown
+from services.tracking_server.stores import FILES
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

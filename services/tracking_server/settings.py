@@ -5,7 +5,7 @@ Nothing here imports MLflow.
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -126,8 +126,6 @@ def _count(environ: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def shown(url: str) -> str:
-    """A database's URL without its password."""
-    before, at, after = url.rpartition("@")
-    scheme, slashes, user = before.partition("://")
-    return f"{scheme}{slashes}{user.split(':')[0]}@{after}" if at else os.fspath(url)
+def shown(address: str) -> str:
+    """An address without the password that may be in it."""
+    return re.sub(r"(\w://[^/@\s:]*):\S*@", r"\1:***@", re.sub(r"(password=)[^&\s]+", r"\1***", address))

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,11 +68,6 @@ def get_ready(environ: Mapping[str, str], home: Path) -> str | None:
         _try_database(_read(records_of(environ, home)))
     place = files_of(environ, home)
     return _why_no_bucket(place, environ) if place.startswith("s3://") else None
-
-
-def shown(address: str) -> str:
-    """An address without the password that may be in it."""
-    return re.sub(r"(\w://[^/@\s:]*):[^@\s]*@", r"\1:***@", re.sub(r"(password=)[^&\s]+", r"\1***", address))
 
 
 def _read(address: str) -> URL:

@@ -17,7 +17,6 @@ from services.tracking_server.settings import (
     login_wanted,
     mlflow_environment,
     read_settings,
-    shown,
 )
 
 
@@ -115,7 +114,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence_without_its_password(
     assert start.main(environ, become=lambda command, told: pytest.fail("it started")) == 1
 
     assert capsys.readouterr().err == (
-        "MLflow cannot use postgresql+psycopg://mlflow@postgres/mlflow: connection refused\n"
+        "MLflow cannot use postgresql+psycopg://mlflow:***@postgres/mlflow: connection refused\n"
     )
 
 
@@ -138,18 +137,6 @@ def test_it_becomes_the_server_when_all_is_there(monkeypatch: pytest.MonkeyPatch
     login = Path(told["MLFLOW_AUTH_CONFIG_PATH"])
     assert login.stat().st_mode & 0o077 == 0
     assert "database_uri = sqlite:////mlflow/basic_auth.db" in login.read_text()
-
-
-@pytest.mark.parametrize(
-    ("url", "seen"),
-    [
-        ("postgresql://a:b@c:1/d", "postgresql://a@c:1/d"),
-        ("postgresql://a@c/d", "postgresql://a@c/d"),
-        ("sqlite:////mlflow/mlflow.db", "sqlite:////mlflow/mlflow.db"),
-    ],
-)
-def test_a_password_is_not_shown(url: str, seen: str) -> None:
-    assert shown(url) == seen
 
 
 class Told(http.server.BaseHTTPRequestHandler):

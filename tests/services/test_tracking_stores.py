@@ -12,7 +12,8 @@ import pytest
 
 from services import local
 from services.tracking_server import stores
-from services.tracking_server.stores import StoreError, files_of, get_ready, records_of, shown
+from services.tracking_server.settings import shown
+from services.tracking_server.stores import StoreError, files_of, get_ready, records_of
 from tests.faults import postgresql
 from tests.faults.postgresql import GUARDED, SECRET, Cluster
 from tests.sites import free_port
@@ -118,6 +119,7 @@ def test_a_bucket_without_the_package_for_it_is_told(tmp_path: Path, monkeypatch
     [
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("https://me:secret@mlflow.example", "https://me:***@mlflow.example"),
+        ("postgresql://me:s@c/r:et@host:1/db", "postgresql://me:***@host:1/db"),
         ("postgresql://host/db?password=secret&user=me", "postgresql://host/db?password=***&user=me"),
         ("s3://bucket/folder", "s3://bucket/folder"),
     ],
