@@ -106,10 +106,10 @@ def test_a_database_that_cannot_be_used_is_one_sentence_without_its_password(
     def fail(settings: object) -> None:
         raise RuntimeError("connection refused\nand more\nof it")
 
-    for name in mlflow_environment(read_settings({})):
+    environ = {"MLFLOW_BACKEND_STORE_URI": "postgresql://mlflow:secret@postgres/mlflow"}
+    for name in (*mlflow_environment(read_settings({})), *environ):
         monkeypatch.setenv(name, "")  # put back afterwards
     monkeypatch.setattr(start, "prepare", fail)
-    environ = {"MLFLOW_BACKEND_STORE_URI": "postgresql://mlflow:secret@postgres/mlflow"}
 
     assert start.main(environ, become=lambda command, told: pytest.fail("it started")) == 1
 
