@@ -38,7 +38,8 @@ _THREADS = 8
 _Scope = MutableMapping[str, Any]
 _Message = MutableMapping[str, Any]
 _threads = ThreadPoolExecutor(_THREADS, "mlflow-call")
-_database = file_of(os.environ.get("_MLFLOW_SERVER_FILE_STORE", ""))
+_store = os.environ.get("_MLFLOW_SERVER_FILE_STORE")
+_database = file_of(_store) if _store else None
 if _database is not None:
     make_tables(_database)
 open_door(flask_application)

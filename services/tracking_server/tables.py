@@ -14,12 +14,14 @@ from pathlib import Path
 
 from services.tracking_server.settings import ARTIFACT_ROOT
 
-_PREFIX = "sqlite:///"
-
 
 def file_of(store: str) -> Path | None:
-    """The file of the database with this URL; None where it is on a server."""
-    return Path(store.removeprefix(_PREFIX)) if store.startswith(_PREFIX) else None
+    """The file of the database with this URL; None where it is on a server, in memory, or has settings of its own."""
+    from sqlalchemy.engine import make_url
+
+    read = make_url(store)
+    is_file = read.get_backend_name() == "sqlite" and read.database not in {None, "", ":memory:"} and not read.query
+    return Path(str(read.database)) if is_file else None
 
 
 def make_tables(database: Path) -> None:
@@ -36,7 +38,7 @@ def make_tables(database: Path) -> None:
     part = database.with_name(f"{database.name}.part")
     for left in (part, part.with_name(f"{part.name}-journal")):
         left.unlink(missing_ok=True)
-    SqlAlchemyStore(f"{_PREFIX}{part}", ARTIFACT_ROOT).engine.dispose()
+    SqlAlchemyStore(f"sqlite:///{part}", ARTIFACT_ROOT).engine.dispose()
     with closing(sqlite3.connect(part)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # stays with the file: readers and the writer do not wait
     part.rename(database)

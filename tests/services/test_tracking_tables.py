@@ -21,10 +21,16 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "mlflow" / "mlflow.db"
 
 
-def test_only_a_file_has_a_path() -> None:
+def test_a_file_has_a_path() -> None:
     assert file_of("sqlite:////home/mlflow.db") == Path("/home/mlflow.db")
-    assert file_of("postgresql+psycopg://me@host/mlflow") is None
-    assert file_of("") is None
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["postgresql+psycopg://me@host/mlflow", "sqlite://", "sqlite:///:memory:", "sqlite:////home/mlflow.db?timeout=30"],
+)
+def test_what_is_no_plain_file_has_none(store: str) -> None:
+    assert file_of(store) is None
 
 
 def test_what_is_made_is_what_mlflow_takes(database: Path) -> None:
