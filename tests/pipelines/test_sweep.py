@@ -271,7 +271,7 @@ class Unheard(ScriptedExecutor):
 def test_where_a_sampler_learns_trials_in_lanes_begin_in_turns_that_grow(site: Site) -> None:
     executor = Unheard(32)
 
-    site.sweep_on(recipe(96, sampler="tpe"), executor, 1, most=32)
+    site.sweep_on(recipe(96, sampler="tpe"), executor, 1, Clock(), most=32)  # a slow machine draws in several goes
 
     assert executor.noted[:17] == [*range(1, 17), 1]  # the next one is drawn when the others have ended an epoch
     assert max(executor.noted[:32]) == 16
@@ -283,7 +283,7 @@ def test_where_a_sampler_learns_trials_in_lanes_begin_in_turns_that_grow(site: S
 def test_trials_that_nothing_is_learnt_for_begin_at_once(site: Site, sampler: str, most: int | None) -> None:
     executor = Unheard(32)
 
-    site.sweep_on(recipe(40, sampler=sampler), executor, 1, most=most)
+    site.sweep_on(recipe(40, sampler=sampler), executor, 1, Clock(), most=most)
 
     assert max(executor.noted) == 32
     assert_exactly(site, 40)
