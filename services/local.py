@@ -9,18 +9,17 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from services.processes import LocalError, PortTakenError, Service, Stack, answers, read_json
+from services.awaited_models import await_models
+from services.processes import LocalError, PortTakenError, Service, Stack, answers
 from services.started_stack import StartedStack, noted
 from services.tracking_server.settings import ARTIFACT_ROOT, shown
 from services.tracking_server.stores import StoreError, files_of, get_ready, records_of
 
 TRACKING, MODEL = "tracking_server", "model_server"
-MODELS_TIMEOUT_S = 30.0
 
 
 def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
@@ -120,7 +119,7 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
                 _say(f"{name} runs in a container, at {state['address']}.")
             stack.up(names, wait=not options.no_wait)
             if MODEL in names and MODEL in services and not options.no_wait:
-                _await_models(str(stack.status([MODEL])[MODEL]["address"]))
+                await_models(str(stack.status([MODEL])[MODEL]["address"]), environ.get("MODEL_SERVER_API_KEY"), _say)
         elif options.verb == "down":
             stopped = stack.down(names)
             if not stopped:
@@ -163,26 +162,6 @@ def _in_containers(home: Path, names: Sequence[str]) -> dict[str, dict[str, obje
             if name == TRACKING and stack.login:
                 found[name]["settings"] = stack.settings
     return found
-
-
-def _await_models(address: str) -> None:
-    """Waits until the model server has loaded what the registry has for it, so that the first request is answered."""
-    deadline = time.monotonic() + MODELS_TIMEOUT_S
-    while time.monotonic() < deadline:
-        status = read_json(address, "/models")
-        if status is None:
-            return
-        models = status["models"]
-        served = [f"{model['name']} version {model['version']}" for model in models if model["version"] is not None]
-        pending = status["registry"]["reachable"] is None or any(model["loading"] for model in models)
-        if not pending:
-            _say(
-                f"model_server serves {', '.join(served)}."
-                if served
-                else "model_server serves no model yet: make sweep"
-            )
-            return
-        time.sleep(0.05)
 
 
 def _parser(services: Mapping[str, Service]) -> argparse.ArgumentParser:

@@ -247,19 +247,19 @@ def answers(address: str, path: str) -> bool:
     return _get(address, path) is not None
 
 
-def read_json(address: str, path: str) -> Any:
+def read_json(address: str, path: str, headers: Mapping[str, str] | None = None) -> Any:
     """The JSON behind GET `address` + `path`; None where there is none within two seconds."""
     try:
-        return json.loads(_get(address, path) or b"null")
+        return json.loads(_get(address, path, headers) or b"null")
     except ValueError:
         return None
 
 
-def _get(address: str, path: str) -> bytes | None:
+def _get(address: str, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
     """The body of a 200, else None. Asks directly, past any proxy."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=2)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         response = connection.getresponse()
         return response.read() if response.status == 200 else None
     except (OSError, http.client.HTTPException):

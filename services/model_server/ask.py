@@ -24,7 +24,8 @@ _MOST_COLUMNS = 40
 _LONGEST_CELL = 60
 _TIMEOUT_S = 30.0
 _LONGEST_BODY = 1500
-_LOADING_S = 15.0
+_LOADING_S = 60.0
+_QUIET_S = 3.0
 
 
 class NoAnswer(Exception):
@@ -99,15 +100,19 @@ def choose(status: dict[str, Any], name: str | None) -> dict[str, Any]:
 
 def _choose_when_loaded(url: str, name: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The server's status and the model that `choose` picks; a server that has just started gets a moment to load."""
-    deadline = time.monotonic() + _LOADING_S
+    began, told = time.monotonic(), False
     while True:
         status, _, _ = fetch(url, "/models")
         loading = status["registry"]["reachable"] is None or any(model["loading"] for model in status["models"])
         try:
             return status, choose(status, name)
         except NoAnswer:
-            if not loading or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if not loading or waited > _LOADING_S:
                 raise
+            if waited > _QUIET_S and not told:
+                print("The model server is loading; this waits for it.", file=sys.stderr)
+                told = True
             time.sleep(0.1)
 
 
@@ -223,8 +228,9 @@ def ask(url: str, name: str | None, sample: int) -> str:
     lines.append(f"time        {seconds * 1e3:.1f} ms (server: {headers.get('server-timing', 'not said')})")
     if model["rejected"]:
         lines.append(f"note        version {model['rejected']['version']} is {model['rejected']['reason']}")
-    if status["registry"]["reachable"] is False and model["staleness_s"] is not None:
-        lines.append(f"note        the registry is away; it confirmed this model {model['staleness_s']:.0f} s ago")
+    if not status["registry"]["reachable"] and model["staleness_s"] is not None:
+        state = "is away" if status["registry"]["reachable"] is False else "has not answered yet"
+        lines.append(f"note        the registry {state}; it confirmed this model {model['staleness_s']:.0f} s ago")
     shown = body if len(body) <= _LONGEST_BODY else '{"instances": [ONE SAMPLE]}'
     key = ' -H "x-api-key: $MODEL_SERVER_API_KEY"' if os.environ.get("MODEL_SERVER_API_KEY") else ""
     lines += ["", "by hand:", f"curl -s {url}{path}{key} -d {shlex.quote(shown)}"]

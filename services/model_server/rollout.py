@@ -68,7 +68,7 @@ class Rollout:
         try:
             await asyncio.wait_for(self._heard.wait(), _FIRST_ANSWER_S)
         except TimeoutError:
-            self._engine.stats.registry_up = False  # until it has answered
+            # Slow is not away: until the first poll is over, nobody is told that the registry does not answer.
             await self._load_known()
 
     def stop(self) -> None:

@@ -100,6 +100,7 @@ async function arrived({ models, registry }) {
 function whyNone(models, name, registry) {
   const model = models.find((one) => one.name === name);
   if (!model) {
+    if (registry.reachable === null) return "The server has just started and has not heard from the registry yet.";
     return registry.reachable === false
       ? `No model is here, and the registry ${registry.uri} does not answer. This page looks again by itself.`
       : "No model is served yet. Promote one with “python -m pipelines promote”; it appears here by itself.";

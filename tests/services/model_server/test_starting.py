@@ -77,6 +77,7 @@ def test_a_start_does_not_wait_long_for_the_registry_and_follows_it_when_it_answ
                 await asyncio.sleep(0)
             answer = await server.client.post("/v1/models/tiny:predict", json={"instances": ROWS})
             assert (answer.headers["x-model-version"], "x-model-stale-seconds" in answer.headers) == ("2", True)
+            assert (await server.client.get("/models")).json()["registry"]["reachable"] is None  # slow is not away
             answers.set()
             while (await champion(server)) != "3":
                 await asyncio.sleep(0)
