@@ -236,26 +236,65 @@ class Engine:
             OtherScale: all of their values look like another scale.
             Overloaded, DeadlineExceeded, PredictionFailed: see `Batcher.submit`.
         """
-        model.predictor.check(rows)
-        start = time.perf_counter()
-        strange = strange_rows(rows, model.contract, None if as_is else model.scale)
-        if strange:
-            model.stats.strange_rows += strange
-        stats = model.stats
-        most_s = self._settings.deadline_s
-        deadline = arrival + (most_s if patience_s is None else min(most_s, patience_s))
+        start, strange = self._looked_at(model, rows, as_is)
+        model.stats.strange_rows += strange
+        deadline = self._deadline(arrival, patience_s)
         try:
             if start >= deadline:
                 raise DeadlineExceeded("The deadline of the request was over before its rows could be computed.")
             outputs = await model.batcher.submit(rows, deadline)
         except BaseException:
-            stats.failed.add(time.perf_counter() - arrival)
+            model.stats.failed.add(time.perf_counter() - arrival)
             raise
-        now = time.perf_counter()
-        stats.answered.add(now - arrival)
-        stats.parsing_s += start - arrival
-        stats.last_inference = time.time()
-        return Answer(outputs, now - start, strange, rows)
+        return _answer(model, rows, arrival, start, strange, outputs)
+
+    def predict_soon(
+        self,
+        model: ServedModel,
+        rows: NDArray[Any],
+        arrival: float,
+        tell: Callable[[Answer | Exception], None],
+        as_is: bool = False,
+        patience_s: float | None = None,
+    ) -> bool:
+        """Does as `predict`, if that is over within this turn of the event loop and the next one.
+
+        Args:
+            model: As for `predict`.
+            rows: As for `predict`.
+            arrival: As for `predict`.
+            tell: Called with the answer, or with the error; perhaps from here already. It must not raise.
+            as_is: As for `predict`.
+            patience_s: As for `predict`.
+
+        Returns:
+            False if it would take longer. Nothing was done then.
+
+        Raises:
+            BadInput, OtherScale: as `predict`; nothing was done then.
+        """
+        start, strange = self._looked_at(model, rows, as_is)
+        deadline = self._deadline(arrival, patience_s)
+
+        def done(outputs: NDArray[Any] | Exception) -> None:
+            model.stats.strange_rows += strange
+            if isinstance(outputs, Exception):
+                model.stats.failed.add(time.perf_counter() - arrival)
+                tell(outputs)
+            else:
+                tell(_answer(model, rows, arrival, start, strange, outputs))
+
+        return start < deadline and model.batcher.soon(rows, deadline, done)
+
+    def _looked_at(self, model: ServedModel, rows: NDArray[Any], as_is: bool) -> tuple[float, int]:
+        """Checks rows; returns when that was, and how many of them are strange."""
+        model.predictor.check(rows)
+        start = time.perf_counter()
+        return start, strange_rows(rows, model.contract, None if as_is else model.scale)
+
+    def _deadline(self, arrival: float, patience_s: float | None) -> float:
+        most_s = self._settings.deadline_s
+        return arrival + (most_s if patience_s is None else min(most_s, patience_s))
 
     def _keras_engines(self) -> Iterator[Sample]:
         for served in self._open:
@@ -269,3 +308,14 @@ class Engine:
             seconds = slot.staleness_s()
             if seconds is not None and slot.served is not None:
                 yield str(slot.ref), seconds
+
+
+def _answer(
+    model: ServedModel, rows: NDArray[Any], arrival: float, start: float, strange: int, outputs: NDArray[Any]
+) -> Answer:
+    """Counts what was answered."""
+    stats, now = model.stats, time.perf_counter()
+    stats.answered.add(now - arrival)
+    stats.parsing_s += start - arrival
+    stats.last_inference = time.time()
+    return Answer(outputs, now - start, strange, rows)

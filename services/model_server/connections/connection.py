@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, cast
+from typing import Any
 
 import httptools
 
@@ -12,8 +12,10 @@ from services.model_server.connections.exchange import HIGH_WATER, Exchange, run
 from services.model_server.connections.held import Held
 from services.model_server.connections.phases import Phase, is_over
 from services.model_server.connections.refusals import refusal
+from services.model_server.connections.repeats import TRIES, Repeat, learn
 from services.model_server.connections.scopes import request_scope, scope_of
 from services.model_server.connections.shared import Shared
+from services.model_server.connections.stream import Stream
 
 # Who connected in the last moment before the port closed may still send a request for so long.
 _LAST_WAIT_S = 1.0
@@ -23,14 +25,13 @@ class _TooLong(Exception):
     """The headers are longer than they may be."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Stream):
     """The protocol of one accepted socket."""
 
     def __init__(self, shared: Shared) -> None:
+        super().__init__()
         self.shared = shared
-        self.write_paused = False
         self.asked = 0  # see `gate.Caller`
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser: Any = httptools.HttpRequestParser(self)
         self._phase = Phase.FRESH
         self._since = 0.0  # when the phase began
@@ -44,14 +45,14 @@ class Connection(asyncio.Protocol):
         self._method = self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._unread = 0  # bytes since the parser last gave something out
-        self._reading_paused = False
-        self._write_due: float | None = None
-        self._writable: asyncio.Future[None] | None = None
         self._scope: dict[str, Any] = {}
+        self._repeat: Repeat | None = None  # the head that may come again
+        self._tries = TRIES  # how many more heads are worth a look
+        self._messages = 0  # requests that began in what came last
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop when the socket is open, and its TLS handshake done."""
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self._since = self.shared.clock()
         self._scope = scope_of(transport)
         if self.shared.full:
@@ -66,7 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop when the socket is closed; nobody waits for answers any more."""
         self.shared.open.discard(self)
-        self._parser = self._held = None
+        self._parser = self._held = self._repeat = None
         for exchange in (self._current, *self._waiting):
             if exchange is not None and not exchange.answered:
                 exchange.gone = exchange.scope["gone"] = True
@@ -82,9 +83,15 @@ class Connection(asyncio.Protocol):
         """Called by the event loop with what came."""
         if self._phase is Phase.LINGER or self._parser is None:
             return
-        if self._phase in (Phase.FRESH, Phase.IDLE):
-            self._phase, self._since = Phase.HEAD, self.shared.clock()
+        alone = self._phase in (Phase.FRESH, Phase.IDLE)
+        if alone:
+            repeat = self._repeat
+            if repeat is not None and repeat.is_of(data) and not self.write_paused:
+                self._come_again(repeat, data)
+                return
+            self._phase, self._since, self._messages = Phase.HEAD, self.shared.clock(), 0
         self._unread += len(data)
+        whole = data
         try:
             while data:
                 data = self._feed(data)
@@ -94,7 +101,42 @@ class Connection(asyncio.Protocol):
         if self._unread > self.shared.limits.header_bytes and self._phase in (Phase.HEAD, Phase.BODY):
             self._refuse(431)  # a header, a trailer or a chunk's extension without an end
         elif self._exchange is not None and self._exchange.buffered > HIGH_WATER:
-            self._pause_reading()
+            self.pause_reading()
+        elif alone and self._tries and self._messages == 1 and self._phase is Phase.WORK:
+            self._learn(whole)
+
+    def _learn(self, whole: bytes) -> None:
+        """Looks at a request that came alone and in one piece: one with the same head need not be parsed."""
+        current = self._current
+        if current is None or not current.complete or not current.keep_alive:
+            return
+        self._tries -= 1
+        repeat = learn(whole, current.received, self._method, self._url, self._headers, current.scope)
+        if repeat is not None:
+            self._repeat = repeat
+            current.scope["offer"] = repeat.offer
+
+    def _come_again(self, repeat: Repeat, data: bytes) -> None:
+        """Takes a whole request whose head is known. The parser is between two requests, and stays there."""
+        now, body = self.shared.clock(), memoryview(data)[len(repeat.head) :]
+        self._phase, self._since, self._begun, self._tries = Phase.WORK, now, now, TRIES
+        gate = self.shared.gate
+        if gate is None or gate.admits(repeat.method, repeat.headers, self, len(body)):
+            self._take(repeat, body)
+        else:
+            self._phase, self._url = Phase.HEAD, repeat.url
+            self._held = Held(repeat.version, True, complete=True, repeat=repeat, rest=body)
+
+    def _take(self, repeat: Repeat, body: memoryview) -> None:
+        """Lets a request in whose head is known: by the way that the application has offered, if it takes that."""
+        self._current = exchange = Exchange(self, {**repeat.scope, "arrival": self._begun}, self._begun)
+        exchange.complete = True
+        if repeat.again is None:
+            exchange.scope["offer"] = repeat.offer
+        elif repeat.again(exchange.scope, body):
+            return
+        exchange.add(bytes(body))
+        self._start(exchange)
 
     def _feed(self, data: bytes) -> bytes:
         """Parses; returns what has to be parsed anew.
@@ -122,42 +164,17 @@ class Connection(asyncio.Protocol):
         """
         return False
 
-    def pause_writing(self) -> None:
-        """Called by the event loop when the client does not take its answer."""
-        self.write_paused = True
-
     def resume_writing(self) -> None:
-        """Called by the event loop when it does."""
-        self.write_paused = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        """Called by the event loop when the client takes its answer again."""
+        super().resume_writing()
         self._next()
-
-    async def writable(self) -> None:
-        """Waits until the client has taken its answers so far, or is gone."""
-        self._writable = self.shared.loop.create_future()
-        await self._writable
-
-    def write(self, data: bytes) -> None:
-        """Hands bytes to the socket."""
-        self._transport.write(data)
-
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Takes more from the socket."""
-        if self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = False
-            self._transport.resume_reading()
 
     def on_message_begin(self) -> None:
         """Called by the parser at the start of a request."""
         if self._held is not None:  # somebody who does not wait for answers: the one before it has had its chance
             self.turn_away()
         self._url, self._headers = b"", []
+        self._messages += 1
         self._begun, self._in_head = self.shared.clock(), True
 
     def on_url(self, url: bytes) -> None:
@@ -199,7 +216,7 @@ class Connection(asyncio.Protocol):
             if self._current is None:
                 self._phase = Phase.WORK
             self._waiting.append(exchange)
-            self._pause_reading()
+            self.pause_reading()
 
     def _exchange_of(self, version: str, keep_alive: bool) -> Exchange:
         scope = request_scope(self._scope, self._method, self._url, self._headers, version, self._begun)
@@ -248,6 +265,10 @@ class Connection(asyncio.Protocol):
         held, self._held = self._held, None
         if held is None:  # its client has gone
             return
+        if held.repeat is not None:
+            self._phase, self._since = Phase.WORK, self.shared.clock()
+            self._take(held.repeat, held.rest)
+            return
         try:
             exchange = self._exchange_of(held.version, held.keep_alive)
         except (httptools.HttpParserError, UnicodeDecodeError):  # an address that is none
@@ -286,11 +307,11 @@ class Connection(asyncio.Protocol):
     def answered(self, exchange: Exchange) -> None:
         """Called by an exchange when its answer is on its way."""
         self._current = None
+        if exchange.task is None:  # nobody else will
+            exchange.forget()
         now = self.shared.clock()
-        waiting = self._transport.get_write_buffer_size()
-        if waiting:
-            rate = max(self.shared.limits.body_rate, 1)
-            self._write_due = now + self.shared.limits.write_s + waiting / rate
+        if self._transport.get_write_buffer_size():
+            self._expect_reader(now, self.shared.limits)
         if not exchange.keep_alive:
             self._end(rest=not exchange.complete or self._parser is None)
             return
@@ -351,14 +372,9 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Closes the connection if it is too slow. Called some times a second."""
         limits = self.shared.limits
-        if self._write_due is not None:
-            if self._transport.get_write_buffer_size() == 0:
-                self._write_due = None
-            elif now >= self._write_due:
-                self._transport.abort()
-                return
-        elif self.write_paused:  # an answer that waits for the client before it is complete
-            self._write_due = now + limits.write_s
+        if self._reader_is_late(now, limits):
+            self._transport.abort()
+            return
         if self.shared.draining and (self._phase is not Phase.FRESH or now - self._since >= _LAST_WAIT_S):
             self._close_if_idle()
         if not is_over(self._phase, now - self._since, self._exchange.received if self._exchange else 0, limits):

@@ -116,10 +116,18 @@ class Gate:
         self._sampled: float | None = None  # since when the sample is being taken, by what was worked
         self._admitted = 0  # in it
 
-    def admits(self, method: bytes, headers: list[tuple[bytes, bytes]], caller: Caller) -> bool:
+    def admits(
+        self, method: bytes, headers: list[tuple[bytes, bytes]], caller: Caller, size: int | None = None
+    ) -> bool:
         """Whether a request is let in at once; else its caller hears at the end of the turn whether it is.
 
         Only predictions ever wait, or are sent away: probes and pages are short, and few.
+
+        Args:
+            method: In capitals.
+            headers: Names in lower case.
+            caller: Who asks.
+            size: Bytes of the body, where all of it is here.
         """
         if method != b"POST":
             return True
@@ -129,7 +137,7 @@ class Gate:
         if caller.asked != self._asking.moment:
             caller.asked = self._asking.moment
             self._asking.one_more()
-        if not self._crowd.tight or _long(headers):
+        if not self._crowd.tight or (_long(headers) if size is None else size > _LONG_BYTES):
             return True
         self._before.append(caller)
         if len(self._before) > _MOST_BEFORE:

@@ -42,20 +42,44 @@ class Call:
         arrival: `time.perf_counter()` when its first byte was read; the deadline counts from there.
         model: The version that answers, once the dialect knows it.
         rows: How many samples it carried.
+        request_id: The client's, or ours; known when it is answered.
         held: Bytes of its body that count towards what all bodies may take.
         headers: By lower-case names; of several of one name the first.
+        shortcut: How the next request with the same head may be answered, if the dialect has said so.
     """
 
-    __slots__ = ("_limit", "_receive", "_stats", "answer", "arrival", "headers", "held", "model", "rows", "scope")
+    __slots__ = (
+        "_limit",
+        "_receive",
+        "_stats",
+        "answer",
+        "arrival",
+        "headers",
+        "held",
+        "model",
+        "request_id",
+        "rows",
+        "scope",
+        "shortcut",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, limit_bytes: int, stats: ServerStats) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        limit_bytes: int,
+        stats: ServerStats,
+        headers: dict[bytes, bytes] | None = None,
+    ) -> None:
         self.scope = scope
         self.arrival: float = scope.get("arrival") or time.perf_counter()
         self.model: ServedModel | None = None
         self.rows = 0
+        self.request_id = ""
         self.answer: Answer | None = None
         self.held = 0
-        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"])) if headers is None else headers
+        self.shortcut: Shortcut | None = None
         self._receive = receive
         self._limit = limit_bytes
         self._stats = stats
@@ -116,8 +140,7 @@ class Call:
             size = int(length.lstrip(b"0")[:20] or b"0")  # zeros in front may be thousands
             if size > self._limit:
                 raise BodyTooLarge(self._too_large())
-            if size > _SMALL:
-                self._hold(size)
+            self.hold(size)
         if encoding is not None and not packed and encoding.lower() != b"identity":
             raise UnsupportedMedia("This server takes bodies without Content-Encoding only.")
         message = await self._receive()
@@ -139,12 +162,16 @@ class Call:
             size += len(chunk)
             if size > self._limit:
                 raise BodyTooLarge(self._too_large())
-            self._hold(size)
+            self.hold(size)
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
-    def _hold(self, size: int) -> None:
-        """Counts a long body towards what all bodies may take."""
+    def hold(self, size: int) -> None:
+        """Counts a long body towards what all bodies may take.
+
+        Raises:
+            Overloaded: it is too much for that.
+        """
         more = size - self.held
         if size <= _SMALL or more <= 0:
             return
@@ -165,3 +192,5 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
+# Takes a call with its body, and what is to hear the reply or the error; False if it takes the usual way after all.
+Shortcut = Callable[[Call, memoryview, Callable[[Reply | Exception], None]], bool]

@@ -64,7 +64,8 @@ class Cors:
                 message["headers"] = [*message["headers"], *headers]
             await send(message)
 
-        scope.pop("answer", None)  # the short way would leave them out
+        for short_way in ("answer", "offer"):  # they would leave the headers out
+            scope.pop(short_way, None)
         await self._app(scope, receive, with_headers)
 
     async def _answer(self, scope: Scope, headers: list[tuple[bytes, bytes]], send: Send) -> None:

@@ -10,13 +10,14 @@ import itertools
 import os
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services.model_server.errors import ModelServerError, NotReady, Overloaded, Unauthorized, WrongMethod
 from services.model_server.keys import ApiKeys, api_keys
-from services.model_server.protocols.call import Call, ClientGone, Handler, Reply
+from services.model_server.protocols.call import Call, ClientGone, Handler, Reply, Shortcut
 from services.model_server.protocols.tracing import Trace, read_trace
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         call = Call(scope, receive, self._limit, self._stats)
-        dialect = self._dialect
         try:
             if self._keys is not None:
                 _authorise(call, self._keys)
@@ -76,27 +76,73 @@ class Endpoint:
         finally:
             if call.held:
                 call.release()
+        headers = self._finish(call, reply)
+        if reply is None or headers is None:
+            return
+        whole = scope.get("answer")
+        if whole is None or not whole(reply.status, headers, reply.body):
+            await self._send(call, reply, headers, send)
+        self._answered(call)
+        if call.shortcut is not None and (offer := scope.get("offer")) is not None:
+            offer(partial(self._again, call.shortcut, call.headers))
+
+    def _again(self, shortcut: Shortcut, headers: dict[bytes, bytes], scope: Scope, body: memoryview) -> bool:
+        """Answers a request whose head is that of an earlier one; False if it takes the usual way."""
+        call = Call(scope, _nothing, self._limit, self._stats, headers)
+        answer = scope["answer"]
+
+        def tell(reply: Reply | Exception) -> None:
+            call.release()
+            if isinstance(reply, Exception):
+                reply = self._failed(call, reply)
+            try:
+                head = self._finish(call, None if scope.get("gone") else reply)
+                if head is not None:
+                    answer(reply.status, head, reply.body)
+                    self._answered(call)
+            except Exception as error:  # others were computed together with this one, and wait for their answers
+                reply = self._failed(call, error)
+                answer(reply.status, [(b"content-length", b"%d" % len(reply.body))], reply.body)
+
+        try:
+            if self._keys is not None:  # a key may have ended
+                _authorise(call, self._keys)
+            call.hold(len(body))
+            if shortcut(call, body, tell):
+                return True
+        except Exception:  # the usual way says it again
+            pass
+        call.release()
+        return False
+
+    async def _send(self, call: Call, reply: Reply, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else reply.body})
+
+    def _finish(self, call: Call, reply: Reply | None) -> list[tuple[bytes, bytes]] | None:
+        """Counts a request and notes it in the log; returns the headers of its answer, None if nobody waits for one."""
         seconds = time.perf_counter() - call.arrival
         request_id = call.header(b"x-request-id") if b"x-request-id" in call.headers else None
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
             request_id = f"{_request_prefix}-{next(_request_numbers):x}"
+        call.request_id = request_id
         trace = None
         if b"traceparent" in call.headers:
             trace = read_trace(call.all_headers(b"traceparent"), call.all_headers(b"tracestate"))
         if reply is None:
-            if scope.get("gone"):
-                self._note(call, _CLIENT_GONE, seconds, request_id, trace)
-            return
+            if call.scope.get("gone"):
+                self._note(call, _CLIENT_GONE, seconds, trace)
+            return None
         # Noted before it is sent: what a client has read is counted, whatever happens to this process.
-        self._note(call, reply.status, seconds, request_id, trace)
-        body, answer = reply.body, call.answer
+        self._note(call, reply.status, seconds, trace)
+        answer = call.answer
         if answer is None:
             timing = b"total;dur=%.3f" % (seconds * 1e3)
         else:
             timing = b"infer;dur=%.3f, total;dur=%.3f" % (answer.infer_s * 1e3, seconds * 1e3)
         headers = [
             (b"content-type", reply.media_type),
-            (b"content-length", b"%d" % len(body)),
+            (b"content-length", b"%d" % len(reply.body)),
             (b"x-request-id", request_id.encode()),
             (b"server-timing", timing),
             *(call.model.headers if call.model is not None else ()),
@@ -104,17 +150,17 @@ class Endpoint:
         ]
         if trace is not None:
             headers += trace.headers()
-        if dialect.engine.draining:
+        if self._dialect.engine.draining:
             headers.append((b"connection", b"close"))
-        whole = scope.get("answer")
-        if whole is None or not whole(reply.status, headers, body):
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else body})
-        note = dialect.engine.note
-        if note is not None and answer is not None and call.model is not None:
-            note(call.model, answer, request_id)
+        return headers
 
-    def _note(self, call: Call, status: int, seconds: float, request_id: str, trace: Trace | None) -> None:
+    def _answered(self, call: Call) -> None:
+        """Shows an answer to who learns from the traffic."""
+        note = self._dialect.engine.note
+        if note is not None and call.answer is not None and call.model is not None:
+            note(call.model, call.answer, call.request_id)
+
+    def _note(self, call: Call, status: int, seconds: float, trace: Trace | None) -> None:
         """Counts a request, and writes its line in the log."""
         dialect, model = self._dialect, call.model
         name, version = (model.name, model.version) if model is not None else ("", "")
@@ -122,7 +168,7 @@ class Endpoint:
         if dialect.log.requests:
             more = {} if trace is None else {"trace": trace.trace_id, "span": trace.span_id, "parent": trace.parent_id}
             dialect.log.request(
-                id=request_id,
+                id=call.request_id,
                 protocol=dialect.name,
                 method=call.method,
                 path=call.scope["path"][:_LONGEST_PATH],
@@ -153,6 +199,11 @@ class Endpoint:
         elif isinstance(error, WrongMethod):
             reply.headers = (*reply.headers, (b"allow", error.allowed.encode()))
         return reply
+
+
+async def _nothing() -> Message:
+    """What comes of a request whose body is here already."""
+    return {"type": "http.disconnect"}
 
 
 def _authorise(call: Call, keys: ApiKeys) -> None:

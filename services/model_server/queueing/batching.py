@@ -35,6 +35,27 @@ DIRECT_S = 60e-6
 ALONE_S = 100e-6
 
 
+class _Told:
+    """Stands for the future of a request whose caller is a function: it hears the outcome at once."""
+
+    __slots__ = ("_over", "_tell")
+
+    def __init__(self, tell: Callable[[Array | Exception], None]) -> None:
+        self._tell = tell
+        self._over = False
+
+    def done(self) -> bool:
+        return self._over
+
+    def set_result(self, outputs: Array) -> None:
+        self._over = True
+        self._tell(outputs)
+
+    def set_exception(self, error: Exception) -> None:
+        self._over = True
+        self._tell(error)
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """One request: rows (n, ...), and how many of them have been taken into batches."""
@@ -42,7 +63,7 @@ class _Job:
     rows: Array
     count: int
     deadline: float
-    future: asyncio.Future[Array]
+    future: asyncio.Future[Array] | _Told
     since: float
     taken: int = 0
     answered: int = 0
@@ -99,6 +120,7 @@ class Batcher:
         self._alone = alone
         self._direct_rows = bisect_right(range(1, max_batch + 1), DIRECT_S, key=estimate_s) if inline else 0
         self._alone_rows = bisect_right(range(1, max_batch + 1), ALONE_S, key=estimate_s) if inline else 0
+        self._soon_rows = bisect_right(range(1, max_batch + 1), INLINE_S, key=estimate_s) if inline else 0
         # More rows than these cost so much themselves that to share a call saves less than to put them together costs.
         self._sharing_rows = bisect_right(range(1, max_batch + 1), 2 * estimate_s(1), key=estimate_s)
         self._when_idle: Callable[[], None] | None = None
@@ -136,26 +158,59 @@ class Batcher:
             raise Overloaded(
                 f"The queue is full: {self._waiting_rows} rows wait, {self._queue_rows} may. Try again later."
             )
-        idle = count <= self._alone_rows and not self._busy and not self._queue
-        if idle and (self._sharing_rows < count <= self._direct_rows or self._alone()):
+        if self._goes_alone(count):
             return self._at_once(rows, count)
         now = self._clock()
         if self._busy or self._waiting_rows > self._direct_rows or self._admission.tight:
             self._admission.check(count, deadline, now, self._waiting_rows)
         loop = asyncio.get_running_loop()
-        job = _Job(rows, count, deadline, loop.create_future(), now)
-        self._queue.append(job)
-        self._waiting_rows += count
+        future: asyncio.Future[Array] = loop.create_future()
+        job = _Job(rows, count, deadline, future, now)
+        self._enqueue(job, loop)
         if self._busy:
             self._arm(job, loop)
-        elif not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._drain)
         try:
-            return await job.future
+            return await future
         finally:
             if job.timer is not None:
                 job.timer.cancel()
+
+    def soon(self, rows: Array, deadline: float, tell: Callable[[Array | Exception], None]) -> bool:
+        """Computes rows as `submit` does, if that is over within this turn of the loop and the next one.
+
+        Args:
+            rows: The rows of one request.
+            deadline: As for `submit`.
+            tell: Called with the outputs, or with the error; from here already if the model is idle. It must not raise.
+
+        Returns:
+            False if it would take longer. Nothing was done then.
+        """
+        count = len(rows)
+        if self._busy or self._waiting_rows + count > self._soon_rows or self._admission.tight:
+            return False
+        if self._goes_alone(count):
+            try:
+                outputs = self._at_once(rows, count)
+            except RequestError as error:
+                tell(error)
+            else:
+                tell(outputs)
+            return True
+        self._enqueue(_Job(rows, count, deadline, _Told(tell), self._clock()), asyncio.get_running_loop())
+        return True
+
+    def _goes_alone(self, count: int) -> bool:
+        """Whether a request is computed at once, by itself."""
+        idle = count <= self._alone_rows and not self._busy and not self._queue
+        return idle and (self._sharing_rows < count <= self._direct_rows or self._alone())
+
+    def _enqueue(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        self._queue.append(job)
+        self._waiting_rows += job.count
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._drain)
 
     def _at_once(self, rows: Array, count: int) -> Array:
         self._on_batch(count)

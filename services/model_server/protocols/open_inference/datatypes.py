@@ -57,7 +57,7 @@ FITTING: dict[str, tuple[str, ...]] = {
 """The datatypes that an input of a contract's dtype takes."""
 
 
-def from_bytes(body: bytes, datatype: str, start: int, count: int) -> Array:
+def from_bytes(body: bytes | memoryview, datatype: str, start: int, count: int) -> Array:
     """Reads `count` numbers that begin at byte `start`; without a copy where the processor can use them as they lie."""
     array: Array = np.frombuffer(body, NUMBERS[datatype], count, start)
     if datatype == BF16:

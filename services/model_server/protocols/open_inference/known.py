@@ -41,7 +41,7 @@ class Known:
         self._dtype, self._shape, self._single = rows.dtype, rows.shape, single
         self._answered: _Answered | None = None
 
-    def rows(self, body: bytes) -> Array:
+    def rows(self, body: bytes | memoryview) -> Array:
         """Reads the tensor of a body with the same JSON and of the same length."""
         array = from_bytes(body, self._datatype, self._start, self._count)
         if array.dtype != self._dtype:

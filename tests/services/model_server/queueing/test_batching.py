@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -300,3 +301,86 @@ def test_of_requests_that_come_together_the_small_ones_share_a_call_and_a_large_
 
     run(work())
     assert sizes == [3, 20]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=12),
+    by_function=st.lists(st.booleans(), min_size=12, max_size=12),
+    max_batch=st.integers(3, 40),
+    alone=st.booleans(),
+)
+def test_functions_and_coroutines_share_calls_and_each_gets_its_own_rows(
+    counts: list[int], by_function: list[bool], max_batch: int, alone: bool
+) -> None:
+    async def work() -> None:
+        queue = batcher(seconds=DIRECT if alone else INLINE, max_batch=max_batch)
+        starts = np.cumsum([0, *counts])
+        told: dict[int, Any] = {}
+        tasks = {}
+        for number, (start, count) in enumerate(zip(starts, counts, strict=False)):
+            rows = np.arange(start, start + count, dtype=np.float64)[:, None]
+            taken = by_function[number] and queue.soon(rows, FAR, partial(told.__setitem__, number))
+            if not taken:
+                assert number not in told
+                tasks[number] = asyncio.ensure_future(queue.submit(rows, FAR))
+        told |= dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
+        for _ in range(3 * len(counts)):
+            await asyncio.sleep(0)
+        assert queue.waiting_rows == 0
+        for number, (start, count) in enumerate(zip(starts, counts, strict=False)):
+            np.testing.assert_array_equal(told[number][:, 1], np.arange(start, start + count) ** 2.0)
+
+    run(work())
+
+
+def test_what_would_take_longer_than_a_turn_is_not_taken_by_function() -> None:
+    told: list[Any] = []
+
+    async def work() -> None:
+        slow = batcher(seconds=THREAD)
+        assert not slow.soon(np.ones((1, 1)), FAR, told.append)
+        assert not batcher(inline=False).soon(np.ones((1, 1)), FAR, told.append)
+        full = batcher(max_batch=4)
+        assert full.soon(np.ones((3, 1)), FAR, told.append)
+        assert not full.soon(np.ones((2, 1)), FAR, told.append)
+        assert full.soon(np.ones((1, 1)), FAR, told.append)
+        await asyncio.sleep(0)
+
+    run(work())
+    assert [len(outputs) for outputs in told] == [3, 1]
+
+
+def test_one_that_fails_by_function_fails_alone() -> None:
+    def picky(rows: NDArray[Any]) -> NDArray[Any]:
+        if (rows < 0).any():
+            raise ValueError("negative")
+        return square(rows)
+
+    told: list[Any] = []
+
+    async def work() -> None:
+        queue = batcher(picky)
+        for value in (1.0, -1.0, 3.0):
+            assert queue.soon(np.full((1, 1), value), FAR, told.append)
+        await asyncio.sleep(0)
+        at_once = batcher(picky, seconds=DIRECT)
+        assert at_once.soon(np.full((1, 1), -1.0), FAR, told.append)
+
+    run(work())
+    assert [type(outcome) for outcome in told] == [np.ndarray, PredictionFailed, np.ndarray, PredictionFailed]
+    assert "negative" in str(told[1])
+
+
+def test_one_whose_time_is_over_at_its_turn_is_told_so_by_function() -> None:
+    told: list[Any] = []
+
+    async def work() -> None:
+        clock = Clock()
+        queue = batcher(clock=clock)
+        assert queue.soon(np.ones((1, 1)), clock() + 1, told.append)
+        clock.now += 2
+        await asyncio.sleep(0)
+
+    run(work())
+    assert [type(outcome) for outcome in told] == [DeadlineExceeded]

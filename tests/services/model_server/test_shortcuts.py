@@ -1,0 +1,259 @@
+"""Binary requests with the same head on one connection: answered without a task, and in everything else as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.model_server.connections import Limits, Shared
+from services.model_server.keys import ApiKeys
+from services.model_server.protocols.endpoint import Endpoint
+from services.model_server.settings import Ref
+from tests.services.model_server.parts import FolderStore, Server, expected, run, serving, write_package
+from tests.services.model_server.test_connections import Client, Clock, settle
+
+HEADER = b"inference-header-content-length"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    made = FolderStore(tmp_path / "cache")
+    made.add(write_package(tmp_path / "v1"), "tiny", "1")
+    return made
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each request that could be answered without a task was."""
+    seen: list[bool] = []
+    again = Endpoint._again
+
+    def noted(*given: Any) -> bool:
+        seen.append(again(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(Endpoint, "_again", noted)
+    return seen
+
+
+class Browser(Client):
+    """Sends binary requests, and reads their answers."""
+
+    def content(self, rows: NDArray[Any], *headers: bytes, path: bytes = b"/v2/models/tiny/infer") -> bytes:
+        tensor = {
+            "name": "image",
+            "shape": list(rows.shape),
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": rows.nbytes},
+        }
+        head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+        body = head + rows.astype(np.float32).tobytes()
+        lines = (b"host: x", *headers, b"%b: %d" % (HEADER, len(head)), b"content-length: %d" % len(body))
+        return b"POST %b HTTP/1.1\r\n%b\r\n\r\n%b" % (path, b"\r\n".join(lines), body)
+
+    async def ask(self, rows: NDArray[Any], *headers: bytes, **more: Any) -> tuple[int, dict[bytes, bytes], Any]:
+        self.transport.written = b""
+        self.connection.data_received(self.content(rows, *headers, **more))
+        await settle(60)
+        ((status, told, body),) = self.answers
+        if status != 200:
+            return status, told, body
+        return status, told, np.frombuffer(body[int(told[HEADER]) :], np.float32)
+
+
+Made = Callable[..., Browser]
+
+
+def served(store: FolderStore, work: Callable[[Server, Made], Awaitable[None]], **settings: Any) -> None:
+    async def inner() -> None:
+        async with serving(store, **settings) as server:
+            clock = Clock()
+            shared = Shared(server.app, Limits(), asyncio.get_running_loop(), clock=time.perf_counter)
+            await work(server, lambda: Browser(shared, clock))
+
+    run(inner())
+
+
+def rows(seed: int, count: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).integers(0, 17, (count, 2, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("company", [1, 5])
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_answer_is_that_of_its_own_numbers(
+    tmp_path: Path, store: FolderStore, taken: list[bool], company: int, count: int
+) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        server.engine.company = company
+        clients = [browser() for _ in range(4)]
+        for round_ in range(5):
+            for client in clients:
+                client.transport.written = b""
+            for number, client in enumerate(clients):
+                client.connection.data_received(client.content(rows(10 * round_ + number, count)))
+            await settle(60)
+            for number, client in enumerate(clients):
+                ((status, headers, body),) = client.answers
+                right = expected(tmp_path / "v1", rows(10 * round_ + number, count))
+                found = np.frombuffer(body[int(headers[HEADER]) :], np.float32)
+                assert (status, headers[b"x-model-version"]) == (200, b"1")
+                np.testing.assert_allclose(found.reshape(right.shape), right, rtol=1e-5)
+
+    served(store, work)
+    assert taken.count(True) >= 4 * 3  # the first request on each connection is parsed; the model's JSON is learned
+
+
+def test_counters_log_and_headers_are_those_of_the_usual_way(store: FolderStore, taken: list[bool]) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        trace = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        answers = [await client.ask(rows(seed), trace) for seed in range(6)]
+        lines = server.events("request")
+        assert [line["rows"] for line in lines] == [1] * 6
+        assert {line["path"] for line in lines} == {"/v2/models/tiny/infer"}
+        assert {line["trace"] for line in lines} == {"0af7651916cd43dd8448eb211c80319c"}
+        assert len({line["span"] for line in lines}) == 6
+        ids = [headers[b"x-request-id"].decode() for _, headers, _ in answers]
+        assert [line["id"] for line in lines] == ids
+        assert len(set(ids)) == 6
+        assert {tuple(headers) for _, headers, _ in answers} == {tuple(answers[0][1])}
+        assert server.engine.find("tiny").stats.answered.count == 6
+        page = (await server.client.get("/metrics")).text
+        wanted = 'model_server_requests_total{model="tiny",protocol="open_inference",status="200",version="1"} 6.0'
+        assert wanted in page
+        assert "infer;dur=" in answers[-1][1][b"server-timing"].decode()
+
+    served(store, work)
+    assert taken[-3:] == [True] * 3
+
+
+def test_the_next_champion_answers_from_the_next_request_on(
+    tmp_path: Path, store: FolderStore, taken: list[bool]
+) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        for seed in range(4):
+            await client.ask(rows(seed))
+        store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2")
+        await server.poll()
+        for seed in range(4):
+            _, headers, found = await client.ask(rows(seed))
+            assert headers[b"x-model-version"] == b"2"
+            np.testing.assert_allclose(found, expected(tmp_path / "v2", rows(seed)).ravel(), rtol=1e-5)
+        del store.aliases[Ref("tiny", "champion")]
+        for _ in range(4):
+            await server.poll()
+        assert (await client.ask(rows(1)))[0] == 404
+
+    served(store, work)
+    assert taken == [True, True, False, True, True, True, False]  # its JSON is read again for another version
+
+
+def test_a_request_on_another_scale_is_refused_also_behind_a_known_head(tmp_path: Path, taken: list[bool]) -> None:
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_package(tmp_path / "v1"), "tiny", "1")
+
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        for seed in range(4):
+            assert (await client.ask(rows(seed, 4)))[0] == 200
+        assert server.engine.find("tiny").scale is not None
+        status, _, body = await client.ask(rows(1, 4) * 100 + 1000)
+        assert (status, b"another scale" in body) == (400, True)
+        strange = server.engine.find("tiny").stats.strange_rows
+        assert (await client.ask(rows(1, 4)))[0] == 200
+        assert server.engine.find("tiny").stats.strange_rows == strange
+
+    served(store, work)
+
+
+def test_a_key_that_has_ended_is_not_taken_any_more(tmp_path: Path, store: FolderStore, taken: list[bool]) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        for seed in range(4):
+            assert (await client.ask(rows(seed), b"x-api-key: old"))[0] == 200
+        for endpoint_keys in _keys_of(server):
+            endpoint_keys.accept = lambda _: False
+        assert (await client.ask(rows(1), b"x-api-key: old"))[0] == 401
+        assert (await client.ask(rows(1), b"x-api-key: new"))[0] == 401
+
+    served(store, work, api_key="old")
+    assert taken[-1] is False
+
+
+def _keys_of(server: Server) -> list[Any]:
+    return [thing for thing in gc.get_objects() if isinstance(thing, ApiKeys)]
+
+
+def test_a_browser_of_another_origin_gets_its_headers_every_time(store: FolderStore, taken: list[bool]) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        for seed in range(5):
+            _, headers, _ = await client.ask(rows(seed), b"origin: https://a.example")
+            assert headers[b"access-control-allow-origin"] == b"https://a.example"
+
+    served(store, work, cors=["https://a.example"])
+    assert taken == []
+
+
+def test_a_client_that_waits_for_less_is_told_in_time(store: FolderStore, taken: list[bool]) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        hurried = b"x-envoy-expected-rq-timeout-ms: 0"
+        statuses = [(await client.ask(rows(seed), hurried))[0] for seed in range(4)]
+        assert statuses == [503] * 4
+
+    served(store, work)
+    assert not any(taken)
+
+
+def test_the_traffic_is_shown_to_who_learns_from_it(store: FolderStore, taken: list[bool]) -> None:
+    shown: list[tuple[float, str]] = []
+
+    async def work(server: Server, browser: Made) -> None:
+        server.engine.note = lambda model, answer, request_id: shown.append((float(answer.rows.sum()), request_id))
+        client = browser()
+        for seed in range(5):
+            await client.ask(rows(seed))
+
+    served(store, work)
+    assert [total for total, _ in shown] == [float(rows(seed).sum()) for seed in range(5)]
+    assert taken[-2:] == [True, True]
+
+
+def test_a_model_that_fails_is_told_as_ever_and_the_others_are_answered(
+    store: FolderStore, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        server.engine.company = 5
+        clients = [browser() for _ in range(3)]
+        for client in clients:
+            for seed in range(4):
+                assert (await client.ask(rows(seed)))[0] == 200
+        compute = server.engine.find("tiny").predictor.run
+
+        def picky(given: NDArray[Any]) -> NDArray[Any]:
+            if (given == 16.5).any():
+                raise ValueError("half a pixel")
+            outputs: NDArray[Any] = compute(given)
+            return outputs
+
+        monkeypatch.setattr(server.engine.find("tiny").predictor, "run", picky)
+        for number, client in enumerate(clients):
+            client.transport.written = b""
+            client.connection.data_received(client.content(np.full((1, 2, 2), 16.5 if number == 1 else 3, np.float32)))
+        await settle(60)
+        assert [client.statuses for client in clients] == [[200], [500], [200]]
+        assert b"half a pixel" in clients[1].answers[0][2]
+
+    served(store, work)
+    assert taken[-3:] == [True] * 3
