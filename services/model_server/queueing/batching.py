@@ -187,7 +187,7 @@ class Batcher:
             False if it would take longer. Nothing was done then.
         """
         count = len(rows)
-        if self._busy or self._waiting_rows + count > self._soon_rows or self._admission.tight:
+        if not self.has_room(count):
             return False
         if self._goes_alone(count):
             try:
@@ -199,6 +199,10 @@ class Batcher:
             return True
         self._enqueue(_Job(rows, count, deadline, _Told(tell), self._clock()), asyncio.get_running_loop())
         return True
+
+    def has_room(self, count: int) -> bool:
+        """Whether `soon` takes so many rows now."""
+        return not self._busy and self._waiting_rows + count <= self._soon_rows and not self._admission.tight
 
     def _goes_alone(self, count: int) -> bool:
         """Whether a request is computed at once, by itself."""

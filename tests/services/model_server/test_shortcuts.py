@@ -257,3 +257,28 @@ def test_a_model_that_fails_is_told_as_ever_and_the_others_are_answered(
 
     served(store, work)
     assert taken[-3:] == [True] * 3
+
+
+def test_a_model_that_has_no_time_now_is_waited_for_as_ever(
+    tmp_path: Path, store: FolderStore, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(server: Server, browser: Made) -> None:
+        client = browser()
+        for seed in range(3):
+            await client.ask(rows(seed))
+        monkeypatch.setattr(server.engine.find("tiny").batcher, "_busy", True)
+        client.transport.written = b""
+        client.connection.data_received(client.content(rows(7)))
+        await settle()
+        assert client.answers == []
+        monkeypatch.setattr(server.engine.find("tiny").batcher, "_busy", False)
+        server.engine.find("tiny").batcher._drain()
+        await settle(60)
+        ((status, headers, body),) = client.answers
+        found = np.frombuffer(body[int(headers[HEADER]) :], np.float32)
+        np.testing.assert_allclose(found, expected(tmp_path / "v1", rows(7)).ravel(), rtol=1e-5)
+        assert status == 200
+        assert server.engine.find("tiny").stats.answered.count == 4
+
+    served(store, work)
+    assert taken == [True, False]

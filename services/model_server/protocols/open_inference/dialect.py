@@ -167,10 +167,10 @@ class OpenInference(Dialect):
         """
         model = self._find(address)
         known = recall(bytes(body[:start]), len(body), model)
-        if known is None:
+        if known is None or not model.batcher.has_room(known.count):
             return False
         rows = known.rows(body)
-        call.model, call.rows = model, len(rows)
+        call.model, call.rows = model, known.count
 
         def answered(answer: Answer | Exception) -> None:
             if isinstance(answer, Exception):

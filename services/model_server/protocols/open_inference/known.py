@@ -30,13 +30,19 @@ class _Answered(NamedTuple):
 
 
 class Known:
-    """One request whose only tensor comes as bytes, for a model whose only input it is."""
+    """One request whose only tensor comes as bytes, for a model whose only input it is.
 
-    __slots__ = ("_answered", "_count", "_datatype", "_dtype", "_shape", "_single", "_start", "request")
+    Attributes:
+        request: What its JSON says.
+        count: How many samples it has.
+    """
+
+    __slots__ = ("_answered", "_count", "_datatype", "_dtype", "_shape", "_single", "_start", "count", "request")
 
     def __init__(self, request: Request, rows: Array, single: bool) -> None:
         (tensor,) = request.tensors
         self.request = request
+        self.count = len(rows)
         self._datatype, self._start, self._count = tensor.datatype, tensor.start, tensor.elements
         self._dtype, self._shape, self._single = rows.dtype, rows.shape, single
         self._answered: _Answered | None = None
