@@ -101,6 +101,7 @@ def test_the_champion_answers_as_keras_does(world: World, name: str, tmp_path: P
     assert not (package / "model.onnx").exists()
 
 
+@pytest.mark.usefixtures("keras")  # TensorFlow is set up once for all tests, and loading a model would set it up too
 def test_plain_mlflow_loads_what_the_keras_engine_serves(world: World, tmp_path: Path) -> None:
     import mlflow.pyfunc
 
