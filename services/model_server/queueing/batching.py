@@ -330,6 +330,8 @@ class Batcher:
                 job.answered += piece.stop - piece.start
                 if job.answered == job.count:
                     job.future.set_result(job.output)
+            if job.timer is not None and job.future.done():  # a function cannot do this itself, as a coroutine does
+                job.timer.cancel()
 
     def _end_thread_when_idle(self) -> None:
         if not self._closed or self._busy or self._queue:

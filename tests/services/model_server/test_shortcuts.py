@@ -45,7 +45,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
-class Browser(Client):
+class BinaryClient(Client):
     """Sends binary requests, and reads their answers."""
 
     def content(self, rows: NDArray[Any], *headers: bytes, path: bytes = b"/v2/models/tiny/infer") -> bytes:
@@ -70,7 +70,7 @@ class Browser(Client):
         return status, told, np.frombuffer(body[int(told[HEADER]) :], np.float32)
 
 
-Made = Callable[..., Browser]
+Made = Callable[..., BinaryClient]
 
 
 def served(store: FolderStore, work: Callable[[Server, Made], Awaitable[None]], **settings: Any) -> None:
@@ -78,7 +78,7 @@ def served(store: FolderStore, work: Callable[[Server, Made], Awaitable[None]], 
         async with serving(store, **settings) as server:
             clock = Clock()
             shared = Shared(server.app, Limits(), asyncio.get_running_loop(), clock=time.perf_counter)
-            await work(server, lambda: Browser(shared, clock))
+            await work(server, lambda: BinaryClient(shared, clock))
 
     run(inner())
 
@@ -92,9 +92,9 @@ def rows(seed: int, count: int = 1) -> NDArray[np.float32]:
 def test_every_answer_is_that_of_its_own_numbers(
     tmp_path: Path, store: FolderStore, taken: list[bool], company: int, count: int
 ) -> None:
-    async def work(server: Server, browser: Made) -> None:
+    async def work(server: Server, client_of: Made) -> None:
         server.engine.company = company
-        clients = [browser() for _ in range(4)]
+        clients = [client_of() for _ in range(4)]
         for round_ in range(5):
             for client in clients:
                 client.transport.written = b""
@@ -113,8 +113,8 @@ def test_every_answer_is_that_of_its_own_numbers(
 
 
 def test_counters_log_and_headers_are_those_of_the_usual_way(store: FolderStore, taken: list[bool]) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         trace = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         answers = [await client.ask(rows(seed), trace) for seed in range(6)]
         lines = server.events("request")
@@ -139,8 +139,8 @@ def test_counters_log_and_headers_are_those_of_the_usual_way(store: FolderStore,
 def test_the_next_champion_answers_from_the_next_request_on(
     tmp_path: Path, store: FolderStore, taken: list[bool]
 ) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         for seed in range(4):
             await client.ask(rows(seed))
         store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2")
@@ -162,8 +162,8 @@ def test_a_request_on_another_scale_is_refused_also_behind_a_known_head(tmp_path
     store = FolderStore(tmp_path / "cache")
     store.add(write_package(tmp_path / "v1"), "tiny", "1")
 
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         for seed in range(4):
             assert (await client.ask(rows(seed, 4)))[0] == 200
         assert server.engine.find("tiny").scale is not None
@@ -177,8 +177,8 @@ def test_a_request_on_another_scale_is_refused_also_behind_a_known_head(tmp_path
 
 
 def test_a_key_that_has_ended_is_not_taken_any_more(tmp_path: Path, store: FolderStore, taken: list[bool]) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         for seed in range(4):
             assert (await client.ask(rows(seed), b"x-api-key: old"))[0] == 200
         for endpoint_keys in _keys_of(server):
@@ -195,8 +195,8 @@ def _keys_of(server: Server) -> list[Any]:
 
 
 def test_a_browser_of_another_origin_gets_its_headers_every_time(store: FolderStore, taken: list[bool]) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         for seed in range(5):
             _, headers, _ = await client.ask(rows(seed), b"origin: https://a.example")
             assert headers[b"access-control-allow-origin"] == b"https://a.example"
@@ -206,8 +206,8 @@ def test_a_browser_of_another_origin_gets_its_headers_every_time(store: FolderSt
 
 
 def test_a_client_that_waits_for_less_is_told_in_time(store: FolderStore, taken: list[bool]) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         hurried = b"x-envoy-expected-rq-timeout-ms: 0"
         statuses = [(await client.ask(rows(seed), hurried))[0] for seed in range(4)]
         assert statuses == [503] * 4
@@ -219,9 +219,9 @@ def test_a_client_that_waits_for_less_is_told_in_time(store: FolderStore, taken:
 def test_the_traffic_is_shown_to_who_learns_from_it(store: FolderStore, taken: list[bool]) -> None:
     shown: list[tuple[float, str]] = []
 
-    async def work(server: Server, browser: Made) -> None:
+    async def work(server: Server, client_of: Made) -> None:
         server.engine.note = lambda model, answer, request_id: shown.append((float(answer.rows.sum()), request_id))
-        client = browser()
+        client = client_of()
         for seed in range(5):
             await client.ask(rows(seed))
 
@@ -233,9 +233,9 @@ def test_the_traffic_is_shown_to_who_learns_from_it(store: FolderStore, taken: l
 def test_a_model_that_fails_is_told_as_ever_and_the_others_are_answered(
     store: FolderStore, taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def work(server: Server, browser: Made) -> None:
+    async def work(server: Server, client_of: Made) -> None:
         server.engine.company = 5
-        clients = [browser() for _ in range(3)]
+        clients = [client_of() for _ in range(3)]
         for client in clients:
             for seed in range(4):
                 assert (await client.ask(rows(seed)))[0] == 200
@@ -262,8 +262,8 @@ def test_a_model_that_fails_is_told_as_ever_and_the_others_are_answered(
 def test_a_model_that_has_no_time_now_is_waited_for_as_ever(
     tmp_path: Path, store: FolderStore, taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def work(server: Server, browser: Made) -> None:
-        client = browser()
+    async def work(server: Server, client_of: Made) -> None:
+        client = client_of()
         for seed in range(3):
             await client.ask(rows(seed))
         monkeypatch.setattr(server.engine.find("tiny").batcher, "_busy", True)

@@ -384,3 +384,19 @@ def test_one_whose_time_is_over_at_its_turn_is_told_so_by_function() -> None:
 
     run(work())
     assert [type(outcome) for outcome in told] == [DeadlineExceeded]
+
+
+def test_one_that_ended_up_in_a_thread_is_told_once_and_leaves_no_timer() -> None:
+    told: list[Any] = []
+
+    async def work() -> None:
+        cheap = Batcher(square, max_batch=8, queue_rows=100, estimate_s=lambda rows: 0.0005 * rows)
+        assert cheap.soon(np.ones((1, 1)), asyncio.get_running_loop().time() + 1e6, told.append)
+        job = cheap._queue[0]
+        await cheap.submit(np.ones((7, 1)), FAR)  # together they are too much for the loop
+        assert job.timer is not None
+        assert job.timer.cancelled()
+        cheap.close()
+
+    run(work())
+    assert [len(outputs) for outputs in told] == [1]
