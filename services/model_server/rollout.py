@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any
 
 from services.model_server.background import Background
-from services.model_server.engine import Engine, Rejection, ServedModel, Slot, State
+from services.model_server.engine import Engine
 from services.model_server.errors import ModelServerError, RegistryUnavailable
 from services.model_server.following.preparing import prepare
 from services.model_server.following.store import Store
 from services.model_server.following.wanted import Wanted
 from services.model_server.host.cpus import cpu_budget
 from services.model_server.model_store import Stored, Target
+from services.model_server.served import Rejection, ServedModel, Slot, State
 from services.model_server.settings import ANY_MODEL, Ref, Settings
 
 # An alias that is missing this often in a row was taken away; once may be somebody moving it by delete and set.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import orjson
 from starlette.routing import BaseRoute
 
-from services.model_server.engine import Answer, Engine, ServedModel
+from services.model_server.engine import Answer, Engine
 from services.model_server.errors import (
     BadRequest,
     BodyTooLarge,
@@ -32,6 +32,7 @@ from services.model_server.events import EventLog
 from services.model_server.protocols.call import JSON, Call, ClientGone, Handler, Headers, Reply
 from services.model_server.protocols.endpoint import Endpoint
 from services.model_server.scale import AS_IS
+from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 
 CODES: Mapping[type[ModelServerError], int] = {

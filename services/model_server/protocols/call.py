@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
 
-from services.model_server.engine import Answer, ServedModel
+from services.model_server.engine import Answer
 from services.model_server.errors import BodyTooLarge, Overloaded, UnsupportedMedia
 from services.model_server.metrics.counters import ServerStats
 from services.model_server.protocols.patience import ENVOY, PREFER, patience_s
+from services.model_server.served import ServedModel
 
 JSON = b"application/json"
 Headers = Sequence[tuple[bytes, bytes]]

@@ -15,7 +15,6 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import ServedModel
 from services.model_server.errors import (
     BadRequest,
 )
@@ -30,6 +29,7 @@ from services.model_server.protocols.occlusion import (
 )
 from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import Array, as_batch, load_json, refuse_booleans, to_array
+from services.model_server.served import ServedModel
 
 
 class Explain(Dialect):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import Engine, ServedModel
+from services.model_server.engine import Engine
 from services.model_server.errors import (
     BadInput,
     BadRequest,
@@ -35,6 +35,7 @@ from services.model_server.protocols.tensors import (
     refuse_booleans,
     to_array,
 )
+from services.model_server.served import ServedModel
 from services.model_server.settings import ANY_MODEL, Settings
 
 # The release whose scoring server this dialect was held against; clients read it to choose a request format.

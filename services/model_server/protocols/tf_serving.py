@@ -18,7 +18,6 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Mount
 
-from services.model_server.engine import ServedModel, Slot, State
 from services.model_server.errors import (
     BadInput,
     BadRequest,
@@ -45,6 +44,7 @@ from services.model_server.protocols.tensors import (
     refuse_booleans,
     to_array,
 )
+from services.model_server.served import ServedModel, Slot, State
 
 _ADDRESS = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"

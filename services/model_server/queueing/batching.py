@@ -12,19 +12,11 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed, RequestError
+from services.model_server.errors import Overloaded, RequestError
 from services.model_server.queueing.admission import Admission
 from services.model_server.queueing.crowd import Crowd
-
-Array = NDArray[Any]
-Run = Callable[[Array], Array]
+from services.model_server.queueing.jobs import Array, Job, Piece, Run, Told, answer, compute, failure
 
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
@@ -33,50 +25,6 @@ DIRECT_S = 60e-6
 # So it does up to this, where nobody is about to come who could share the call: the queue is two more turns of the
 # loop, about 20 us, for nothing.
 ALONE_S = 100e-6
-
-
-class _Told:
-    """Stands for the future of a request whose caller is a function: it hears the outcome at once."""
-
-    __slots__ = ("_over", "_tell")
-
-    def __init__(self, tell: Callable[[Array | Exception], None]) -> None:
-        self._tell = tell
-        self._over = False
-
-    def done(self) -> bool:
-        return self._over
-
-    def set_result(self, outputs: Array) -> None:
-        self._over = True
-        self._tell(outputs)
-
-    def set_exception(self, error: Exception) -> None:
-        self._over = True
-        self._tell(error)
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One request: rows (n, ...), and how many of them have been taken into batches."""
-
-    rows: Array
-    count: int
-    deadline: float
-    future: asyncio.Future[Array] | _Told
-    since: float
-    taken: int = 0
-    answered: int = 0
-    output: Array | None = None
-    timer: asyncio.TimerHandle | None = None
-
-
-class _Piece(NamedTuple):
-    """The rows of one job that are in one batch."""
-
-    job: _Job
-    start: int
-    stop: int
 
 
 class Batcher:
@@ -124,7 +72,7 @@ class Batcher:
         # More rows than these cost so much themselves that to share a call saves less than to put them together costs.
         self._sharing_rows = bisect_right(range(1, max_batch + 1), 2 * estimate_s(1), key=estimate_s)
         self._when_idle: Callable[[], None] | None = None
-        self._queue: deque[_Job] = deque()
+        self._queue: deque[Job] = deque()
         self._waiting_rows = 0
         self.waited_s = 0.0
         """Seconds that requests have waited until their first row was taken, all together."""
@@ -165,10 +113,10 @@ class Batcher:
             self._admission.check(count, deadline, now, self._waiting_rows)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Array] = loop.create_future()
-        job = _Job(rows, count, deadline, future, now)
+        job = Job(rows, count, deadline, future, now)
         self._enqueue(job, loop)
         if self._busy:
-            self._arm(job, loop)
+            job.arm(loop, now)
         try:
             return await future
         finally:
@@ -197,7 +145,7 @@ class Batcher:
             else:
                 tell(outputs)
             return True
-        self._enqueue(_Job(rows, count, deadline, _Told(tell), self._clock()), asyncio.get_running_loop())
+        self._enqueue(Job(rows, count, deadline, Told(tell), self._clock()), asyncio.get_running_loop())
         return True
 
     def has_room(self, count: int) -> bool:
@@ -209,7 +157,7 @@ class Batcher:
         idle = count <= self._alone_rows and not self._busy and not self._queue
         return idle and (self._sharing_rows < count <= self._direct_rows or self._alone())
 
-    def _enqueue(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _enqueue(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self._queue.append(job)
         self._waiting_rows += job.count
         if not self._busy and not self._scheduled:
@@ -221,20 +169,12 @@ class Batcher:
         try:
             return self._run(rows)
         except Exception as error:
-            raise _failure(error) from None
+            raise failure(error) from None
 
     def close(self, then: Callable[[], None] | None = None) -> None:
         """Lets the queue run empty, then ends the thread, if there is one, and calls `then`, if it is given."""
         self._closed, self._when_idle = True, then
         self._end_thread_when_idle()
-
-    def _arm(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
-        if job.timer is None:
-            job.timer = loop.call_later(max(0.0, job.deadline - self._clock()), self._expire, job)
-
-    def _expire(self, job: _Job) -> None:
-        if not job.future.done():
-            job.future.set_exception(DeadlineExceeded("The answer did not come within the deadline of the server."))
 
     def _drain(self) -> None:
         """Runs the next batch: on the loop if it is short, else in the thread."""
@@ -246,7 +186,7 @@ class Batcher:
         if pieces:
             self._on_batch(rows)
             if self._inline and self._estimate_s(rows) <= INLINE_S:
-                self._answer(pieces, self._compute(pieces))
+                answer(pieces, compute(self._run, pieces))
             else:
                 self._hand_over(pieces, rows)
         if self._queue and not self._busy:
@@ -256,32 +196,32 @@ class Batcher:
         else:
             self._end_thread_when_idle()
 
-    def _hand_over(self, pieces: list[_Piece], rows: int) -> None:
+    def _hand_over(self, pieces: list[Piece], rows: int) -> None:
         loop = asyncio.get_running_loop()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._busy, begun = True, self._clock()
         self._admission.begins(rows, begun)
         for job in (*(piece.job for piece in pieces), *self._queue):
-            self._arm(job, loop)
+            job.arm(loop, begun)
 
         def done(future: asyncio.Future[list[Array | BaseException]]) -> None:
             self._busy = False
             self._admission.ended(rows, self._clock() - begun)
-            self._answer(pieces, future.result())
+            answer(pieces, future.result())
             self._drain()
 
-        loop.run_in_executor(self._thread, self._compute, pieces).add_done_callback(done)
+        loop.run_in_executor(self._thread, compute, self._run, pieces).add_done_callback(done)
 
-    def _take(self) -> tuple[list[_Piece], int]:
+    def _take(self) -> tuple[list[Piece], int]:
         """Takes pieces off the front of the queue, up to `max_batch` rows of one sample shape."""
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         rows = 0
         now = self._clock()
         while self._queue and rows < self._max_batch:
             job = self._queue[0]
             if job.deadline <= now:
-                self._expire(job)
+                job.expire()
             if job.future.done():  # expired, or its caller has gone: work that nobody waits for is not done
                 self._waiting_rows -= job.count - job.taken
                 self._queue.popleft()
@@ -291,47 +231,13 @@ class Batcher:
             if job.taken == 0:
                 self.waited_s += now - job.since
             stop = min(job.count, job.taken + self._max_batch - rows)
-            pieces.append(_Piece(job, job.taken, stop))
+            pieces.append(Piece(job, job.taken, stop))
             rows += stop - job.taken
             self._waiting_rows -= stop - job.taken
             job.taken = stop
             if stop == job.count:
                 self._queue.popleft()
         return pieces, rows
-
-    def _compute(self, pieces: list[_Piece]) -> list[Array | BaseException]:
-        """Returns the outputs of each piece, or what went wrong with it. May run in the thread."""
-        parts = [piece.job.rows[piece.start : piece.stop] for piece in pieces]
-        try:
-            if len(parts) == 1:
-                return [self._run(parts[0])]
-            output = self._run(np.concatenate(parts))
-        except Exception as error:
-            if len(parts) == 1:
-                return [error]
-            # One request must not fail the others it was batched with: each is tried alone.
-            return [self._compute([piece])[0] for piece in pieces]
-        ends = accumulate(map(len, parts))
-        return [output[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
-
-    def _answer(self, pieces: list[_Piece], outputs: list[Array | BaseException]) -> None:
-        for piece, output in zip(pieces, outputs, strict=True):
-            job = piece.job
-            if job.future.done():
-                continue
-            if isinstance(output, BaseException):
-                job.future.set_exception(_failure(output))
-            elif piece.stop - piece.start == job.count:
-                job.future.set_result(output)
-            else:
-                if job.output is None:
-                    job.output = np.empty((job.count, *output.shape[1:]), output.dtype)
-                job.output[piece.start : piece.stop] = output
-                job.answered += piece.stop - piece.start
-                if job.answered == job.count:
-                    job.future.set_result(job.output)
-            if job.timer is not None and job.future.done():  # a function cannot do this itself, as a coroutine does
-                job.timer.cancel()
 
     def _end_thread_when_idle(self) -> None:
         if not self._closed or self._busy or self._queue:
@@ -342,7 +248,3 @@ class Batcher:
         if self._when_idle is not None:
             self._when_idle()
             self._when_idle = None
-
-
-def _failure(error: BaseException) -> RequestError:
-    return error if isinstance(error, RequestError) else PredictionFailed(f"The model failed: {str(error)[:300]}")

@@ -20,8 +20,8 @@ from pipelines.datasets.base import Samples
 from pipelines.inputs import Column, InputFacts
 from pipelines.package import Scores, build_package, outputs_of
 from pipelines.tasks import Head, Task
-from services.model_server.engine import ServedModel
 from services.model_server.keras_engine.engine import KerasEngine
+from services.model_server.served import ServedModel
 from tests.pipelines import hard_models
 from tests.services.model_server.parts import FolderStore, Server, serving, write_package
 

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import Engine, ServedModel
+from services.model_server.engine import Engine
 from services.model_server.errors import (
     BadRequest,
     UnknownAddress,
@@ -31,6 +31,7 @@ from services.model_server.protocols.native.bodies import Asked, Reader
 from services.model_server.protocols.native.listing import describe_slot, task_of
 from services.model_server.protocols.tables import to_cells
 from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
+from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z

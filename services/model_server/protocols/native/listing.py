@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.model_server.engine import Slot
 from services.model_server.images import Form
 from services.model_server.package import Contract
 from services.model_server.protocols.native.answers import identity
+from services.model_server.served import Slot
 
 
 def task_of(contract: Contract) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from services.model_server.engine import Answer, Engine, ServedModel
+from services.model_server.engine import Answer, Engine
 from services.model_server.errors import (
     BadRequest,
     BodyTooLarge,
@@ -44,6 +44,7 @@ from services.model_server.protocols.open_inference.statistics import describe_s
 from services.model_server.protocols.open_inference.unpacking import ENCODINGS, unpacked
 from services.model_server.protocols.probes import ALIVE, readiness
 from services.model_server.protocols.tensors import load_json, load_samples
+from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 
 # Longer addresses name no model: the registry's names have at most 250 characters.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from services.model_server.engine import ServedModel
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Headers, Reply
 from services.model_server.protocols.open_inference.datatypes import BYTES, from_bytes
 from services.model_server.protocols.open_inference.outputs import OCTETS, write_answer
 from services.model_server.protocols.open_inference.request import Request
 from services.model_server.protocols.tensors import Array
+from services.model_server.served import ServedModel
 
 # Longer JSON is not kept, nor more of it for one model: what clients send must not fill the memory.
 _LONGEST_BYTES = 1024

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.model_server.engine import Engine, ServedModel
+from services.model_server.engine import Engine
 from services.model_server.package import Contract
 from services.model_server.protocols.open_inference.datatypes import BYTES, NAMES
-from services.model_server.served import Slot
+from services.model_server.served import ServedModel, Slot
 
 SERVER = {
     "name": "regatta",

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from services.model_server.engine import ServedModel
 from services.model_server.errors import BadInput
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Headers, Reply
@@ -16,6 +15,7 @@ from services.model_server.protocols.open_inference.framing import HEADER, write
 from services.model_server.protocols.open_inference.request import Request
 from services.model_server.protocols.ranking import ranked
 from services.model_server.protocols.tensors import NOT_FINITE, Array
+from services.model_server.served import ServedModel
 
 OCTETS = b"application/octet-stream"
 
