@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Message, Scope
 
 if TYPE_CHECKING:
-    from services.model_server.connections.connection import Connection
+    from services.model_server.connections.dialogue import Dialogue
 
 # More than this of a body waits in the kernel until the application has taken what is here.
 HIGH_WATER = 2**18
@@ -52,7 +52,7 @@ class Exchange:
         "task",
     )
 
-    def __init__(self, connection: Connection, scope: Scope, since: float) -> None:
+    def __init__(self, connection: Dialogue, scope: Scope, since: float) -> None:
         self.scope = scope
         scope["answer"] = self.answer
         self.since = since

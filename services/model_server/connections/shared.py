@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 if TYPE_CHECKING:
-    from services.model_server.connections.connection import Connection
+    from services.model_server.connections.dialogue import Dialogue
     from services.model_server.connections.gate import Gate
 
 
@@ -58,7 +58,7 @@ class Shared:
         self.on_error = on_error
         self.clock = clock
         self.gate = gate
-        self.open: set[Connection] = set()
+        self.open: set[Dialogue] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self.date = b""
