@@ -82,6 +82,7 @@ class Server:
                 self._app.state.turned_away,
                 on_turn=partial(setattr, self._engine, "company"),
                 asking=asking,
+                on_refused=self._on_refused,
             ),
         )
         stats.connections = lambda: len(self._shared.open)
@@ -128,9 +129,9 @@ class Server:
         self._log("draining", signal=why, within_s=self._settings.drain_s)
         self._signalled.set()
 
-    def _on_refused(self, status: int) -> None:
+    def _on_refused(self, status: int, times: int) -> None:
         """Counts what the application never saw. Too many of something are counted only: a log would add to it."""
-        self._engine.stats.request("http", "", "", status, 0.0)
+        self._engine.stats.refused(status, times)
         if self._log.requests and status not in (429, 503):
             self._log.request(protocol="http", status=status)
 

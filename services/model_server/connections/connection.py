@@ -10,7 +10,7 @@ import httptools
 from services.model_server.connections.dialogue import Dialogue
 from services.model_server.connections.exchange import HIGH_WATER, Exchange
 from services.model_server.connections.held import Held
-from services.model_server.connections.phases import Phase
+from services.model_server.connections.phases import BODY, FRESH, HEAD, IDLE, LINGER, WORK
 from services.model_server.connections.repeats import TRIES, Repeat, learn
 from services.model_server.connections.scopes import request_scope, scope_of
 from services.model_server.connections.shared import Shared
@@ -30,6 +30,7 @@ class Connection(Dialogue):
         self._begun = 0.0  # when the request that is being received began
         self._leaves = False  # who was turned away, and wants the connection to end
         self._held: Held | None = None  # the request that waits before the gate
+        self._again: bytes | None = None  # the same, if its head came before: all of it
         self._method = self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._unread = 0  # bytes since the parser last gave something out
@@ -45,20 +46,20 @@ class Connection(Dialogue):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop when the socket is closed."""
-        self._parser = self._held = self._repeat = None  # the parser refers to this connection
+        self._parser = self._held = self._again = self._repeat = None  # the parser refers to this connection
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop with what came."""
-        if self._phase is Phase.LINGER or self._deaf:
+        if self._phase is LINGER or self._deaf:
             return
-        alone = self._phase in (Phase.FRESH, Phase.IDLE)
+        alone = self._phase is IDLE or self._phase is FRESH
         if alone:
             repeat = self._repeat
             if repeat is not None and repeat.is_of(data) and not self.write_paused:
                 self._come_again(repeat, data)
                 return
-            self._phase, self._since, self._messages = Phase.HEAD, self.shared.clock(), 0
+            self._phase, self._since, self._messages = HEAD, self.shared.clock(), 0
         self._unread += len(data)
         whole = data
         try:
@@ -67,11 +68,11 @@ class Connection(Dialogue):
         except httptools.HttpParserError as error:
             self._refuse(431 if isinstance(error.__context__, _TooLong) else 400)
             return
-        if self._unread > self.shared.limits.header_bytes and self._phase in (Phase.HEAD, Phase.BODY):
+        if self._unread > self.shared.limits.header_bytes and self._phase in (HEAD, BODY):
             self._refuse(431)  # a header, a trailer or a chunk's extension without an end
         elif self._exchange is not None and self._exchange.buffered > HIGH_WATER:
             self.pause_reading()
-        elif alone and self._tries and self._messages == 1 and self._phase is Phase.WORK:
+        elif alone and self._tries and self._messages == 1 and self._phase is WORK:
             self._learn(whole)
 
     def _learn(self, whole: bytes) -> None:
@@ -87,17 +88,19 @@ class Connection(Dialogue):
 
     def _come_again(self, repeat: Repeat, data: bytes) -> None:
         """Takes a whole request whose head is known. The parser is between two requests, and stays there."""
-        now, body = self.shared.clock(), memoryview(data)[len(repeat.head) :]
-        self._phase, self._since, self._begun, self._tries = Phase.WORK, now, now, TRIES
+        self._begun = self._since = self.shared.clock()
+        self._tries, self._url = TRIES, repeat.url
         gate = self.shared.gate
-        if gate is None or gate.admits(repeat.method, repeat.headers, self, len(body)):
-            self._take(repeat, body)
+        if gate is None or (
+            gate.admits_short(self) if repeat.short else gate.admits(repeat.method, repeat.headers, self)
+        ):
+            self._take(repeat, data)
         else:
-            self._phase, self._url = Phase.HEAD, repeat.url
-            self._held = Held(repeat.version, True, complete=True, repeat=repeat, rest=body)
+            self._phase, self._again = HEAD, data
 
-    def _take(self, repeat: Repeat, body: memoryview) -> None:
+    def _take(self, repeat: Repeat, data: bytes) -> None:
         """Lets a request in whose head is known: by the way that the application has offered, if it takes that."""
+        self._phase, body = WORK, memoryview(data)[len(repeat.head) :]
         self._current = exchange = Exchange(self, {**repeat.scope, "arrival": self._begun}, self._begun)
         exchange.complete = True
         if repeat.again is None:
@@ -127,8 +130,7 @@ class Connection(Dialogue):
 
     def on_message_begin(self) -> None:
         """Called by the parser at the start of a request."""
-        if self._held is not None:  # somebody who does not wait for answers: the one before it has had its chance
-            self.turn_away()
+        self._turn_away_now()  # who does not wait for answers: the one before it has had its chance
         self._url, self._headers = b"", []
         self._messages += 1
         self._begun, self._in_head = self.shared.clock(), True
@@ -170,7 +172,7 @@ class Connection(Dialogue):
             self._start(exchange)
         else:
             if self._current is None:
-                self._phase = Phase.WORK
+                self._phase = WORK
             self._waiting.append(exchange)
             self.pause_reading()
 
@@ -200,17 +202,18 @@ class Connection(Dialogue):
             return
         exchange.complete = True
         exchange.wake()
-        if self._phase is Phase.BODY and exchange is self._current:
-            self._phase = Phase.WORK
+        if self._phase is BODY and exchange is self._current:
+            self._phase = WORK
 
     def let_in(self) -> None:
         """Called by the gate: the request that waits before it goes on."""
+        again, self._again = self._again, None
+        if again is not None and self._repeat is not None:
+            self._since = self.shared.clock()
+            self._take(self._repeat, again)
+            return
         held, self._held = self._held, None
         if held is None:  # its client has gone
-            return
-        if held.repeat is not None:
-            self._phase, self._since = Phase.WORK, self.shared.clock()
-            self._take(held.repeat, held.rest)
             return
         try:
             exchange = self._exchange_of(held.version, held.keep_alive)
@@ -224,31 +227,42 @@ class Connection(Dialogue):
             self._exchange = exchange
         self._start(exchange)
 
-    def turn_away(self) -> None:
+    def turn_away(self) -> int:
         """Called by the gate: the request that waits before it is refused.
 
         The client may ask again on this connection when the rest of its body has come.
+
+        Returns:
+            The status that it was told; 0 if it has gone, or has been told before.
         """
-        held, self._held = self._held, None
-        gate = self.shared.gate
-        if held is None or gate is None:
-            return
-        self._leaves = not held.keep_alive or self.shared.draining
+        gate, held, complete, stays = self.shared.gate, self._held, True, True
+        if self._again is None:
+            if held is None:
+                return 0
+            complete, stays = held.complete, held.keep_alive
+        self._again = self._held = None
+        if gate is None:
+            return 0
+        self._leaves = not stays or self.shared.draining
         status, answer = gate.answer(self._url, not self._leaves)
-        self.shared.on_refused(status)
         self._transport.write(answer)
-        if held.complete:
+        if complete:
             self._after_turned_away()
+        return status
+
+    def _turn_away_now(self) -> None:
+        """Refuses who waits before the gate, if somebody does: no more time to decide on it."""
+        if status := self.turn_away():
+            self.shared.on_refused(status, 1)
 
     def _after_turned_away(self) -> None:
         """All of its body has come."""
-        if self._phase is Phase.HEAD:
-            self._phase, self._since = Phase.IDLE, self.shared.clock()
+        if self._phase is HEAD:
+            self._phase, self._since = IDLE, self.shared.clock()
             if self._leaves:
                 self._end(rest=False)
 
     def _refuse(self, status: int) -> None:
         """Answers what is no request."""
-        if self._held is not None:
-            self.turn_away()
+        self._turn_away_now()
         super()._refuse(status)

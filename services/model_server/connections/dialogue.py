@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from services.model_server.connections.exchange import Exchange, run
-from services.model_server.connections.phases import Phase, is_over
+from services.model_server.connections.phases import BODY, FRESH, HEAD, IDLE, LINGER, WORK, Phase, is_over
 from services.model_server.connections.refusals import refusal
 from services.model_server.connections.shared import Shared
 from services.model_server.connections.stream import Stream
@@ -25,7 +25,7 @@ class Dialogue(Stream):
     def __init__(self, shared: Shared) -> None:
         super().__init__()
         self.shared = shared
-        self._phase = Phase.FRESH
+        self._phase = FRESH
         self._since = 0.0  # when the phase began
         self._in_head = False  # whether a request has begun to come
         self._deaf = False  # whether nothing that comes is read any more
@@ -45,7 +45,7 @@ class Dialogue(Stream):
         if not self.shared.full:
             self.shared.open.add(self)
             return
-        self.shared.on_refused(503)
+        self.shared.on_refused(503, 1)
         if self.shared.flooded:
             self._transport.abort()
         else:
@@ -82,7 +82,7 @@ class Dialogue(Stream):
     def _start(self, exchange: Exchange) -> None:
         shared = self.shared
         self._current = exchange
-        self._phase, self._since = (Phase.WORK if exchange.complete else Phase.BODY), shared.clock()
+        self._phase, self._since = (WORK if exchange.complete else BODY), shared.clock()
         task = shared.loop.create_task(run(exchange, shared.app, self._failed))
         exchange.task = task
         shared.tasks.add(task)
@@ -98,14 +98,14 @@ class Dialogue(Stream):
         if not exchange.keep_alive:
             self._end(rest=not exchange.complete or self._deaf)
             return
-        self._phase, self._since = (Phase.HEAD if self._in_head else Phase.IDLE), now
+        self._phase, self._since = (HEAD if self._in_head else IDLE), now
         if self._waiting:
             self._next()
         if self._reading_paused and not self._waiting:
             self.resume_reading()
 
     def _next(self) -> None:
-        if self._waiting and self._current is None and not self.write_paused and self._phase is not Phase.LINGER:
+        if self._waiting and self._current is None and not self.write_paused and self._phase is not LINGER:
             self._start(self._waiting.popleft())
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
@@ -114,12 +114,12 @@ class Dialogue(Stream):
             return
         exchange.answered = True
         self.shared.on_error(error)
-        self.shared.on_refused(500)
+        self.shared.on_refused(500, 1)
         self._end_with(500)
 
     def _refuse(self, status: int) -> None:
         """Answers what is no request, once the requests before it are answered or given up."""
-        self.shared.on_refused(status)
+        self.shared.on_refused(status, 1)
         current = self._current
         if current is not None and not current.answered:
             if not current.complete:
@@ -140,7 +140,7 @@ class Dialogue(Stream):
     def _end(self, rest: bool) -> None:
         """Closes after what is written; with a `rest` of a request to come, only after the client has read."""
         self._waiting.clear()
-        self._phase = Phase.LINGER
+        self._phase = LINGER
         if not rest or self._transport.is_closing():
             self._transport.close()
             return
@@ -156,7 +156,7 @@ class Dialogue(Stream):
         if self._reader_is_late(now, limits):
             self._transport.abort()
             return
-        if self.shared.draining and (self._phase is not Phase.FRESH or now - self._since >= _LAST_WAIT_S):
+        if self.shared.draining and (self._phase is not FRESH or now - self._since >= _LAST_WAIT_S):
             self._close_if_idle()
         if not is_over(self._phase, now - self._since, self._exchange.received if self._exchange else 0, limits):
             return
@@ -172,9 +172,9 @@ class Dialogue(Stream):
 
     def drain(self) -> None:
         """Closes an idle connection; another one closes after its answer, and a new one may still send a request."""
-        if self._phase is not Phase.FRESH:
+        if self._phase is not FRESH:
             self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if self._phase in (Phase.FRESH, Phase.IDLE) and not self._waiting:
+        if self._phase in (FRESH, IDLE) and not self._waiting:
             self._transport.close()

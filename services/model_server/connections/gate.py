@@ -38,7 +38,7 @@ _SLICE = 8
 # What a request costs is measured over so many.
 _SAMPLE = 64
 # A longer body is let in: to read all of it only to throw it away costs as much as an answer.
-_LONG_BYTES = 2**18
+LONG_BYTES = 2**18
 
 
 class Caller(Protocol):
@@ -57,8 +57,8 @@ class Caller(Protocol):
     def let_in(self) -> None:
         """Called by the gate when the request that waits before it may go on."""
 
-    def turn_away(self) -> None:
-        """Called by the gate when it may not."""
+    def turn_away(self) -> int:
+        """Called by the gate when it may not; returns the status that it was told, 0 if nobody is there."""
 
 
 class TurnedAway(NamedTuple):
@@ -79,6 +79,7 @@ class Gate:
         answers: Mapping[str, TurnedAway] | None = None,
         on_turn: Callable[[int], None] = lambda came: None,
         asking: Asking | None = None,
+        on_refused: Callable[[int, int], None] = lambda status, times: None,
         worked: Callable[[], float] = time.thread_time,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -90,6 +91,7 @@ class Gate:
             answers: What those hear who are not, by an address or its first four signs; "" for all others.
             on_turn: Told how many came at a turn and may wait for one another, before the application has any of them.
             asking: Counts who asks.
+            on_refused: Told of those who were not let in: the status that they heard, and how many they are.
             worked: Seconds that this thread has worked.
             clock: In seconds.
         """
@@ -102,6 +104,8 @@ class Gate:
         }
         self._on_turn = on_turn
         self._asking = asking or Asking()
+        self._on_refused = on_refused
+        self._told: dict[int, int] = {}  # what those heard who were sent away since `on_refused` heard of any
         self._worked = worked
         self._clock = clock
         self._came = 0
@@ -116,9 +120,7 @@ class Gate:
         self._sampled: float | None = None  # since when the sample is being taken, by what was worked
         self._admitted = 0  # in it
 
-    def admits(
-        self, method: bytes, headers: list[tuple[bytes, bytes]], caller: Caller, size: int | None = None
-    ) -> bool:
+    def admits(self, method: bytes, headers: list[tuple[bytes, bytes]], caller: Caller) -> bool:
         """Whether a request is let in at once; else its caller hears at the end of the turn whether it is.
 
         Only predictions ever wait, or are sent away: probes and pages are short, and few.
@@ -127,23 +129,45 @@ class Gate:
             method: In capitals.
             headers: Names in lower case.
             caller: Who asks.
-            size: Bytes of the body, where all of it is here.
         """
         if method != b"POST":
             return True
+        if self._crowd.tight and not _long(headers):
+            return self.admits_short(caller)
+        self._note(caller)
+        return True
+
+    def admits_short(self, caller: Caller) -> bool:
+        """The same for what is known to be a prediction with a short body."""
+        self._note(caller)
+        if not self._crowd.tight:
+            return True
+        before = self._before
+        before.append(caller)
+        if len(before) > _MOST_BEFORE:
+            self._send_away(before.popleft())
+            self._early += 1
+        return False
+
+    def _note(self, caller: Caller) -> None:
+        """Counts who came at this turn."""
         self._came += 1
         if self._came == 1:
             self._loop.call_soon(self._turn)  # runs when every socket that was ready has been read
         if caller.asked != self._asking.moment:
             caller.asked = self._asking.moment
             self._asking.one_more()
-        if not self._crowd.tight or (_long(headers) if size is None else size > _LONG_BYTES):
-            return True
-        self._before.append(caller)
-        if len(self._before) > _MOST_BEFORE:
-            self._before.popleft().turn_away()
-            self._early += 1
-        return False
+
+    def _send_away(self, caller: Caller) -> None:
+        status = caller.turn_away()
+        self._told[status] = self._told.get(status, 0) + 1
+
+    def _tell(self) -> None:
+        """Says what those heard who were sent away since the last time."""
+        told, self._told = self._told, {}
+        for status, times in told.items():
+            if status:
+                self._on_refused(status, times)
 
     def answer(self, target: bytes, keep_alive: bool) -> tuple[int, bytes]:
         """Returns what somebody hears who is not let in, by the address: the status, and the whole answer."""
@@ -162,6 +186,7 @@ class Gate:
             room = self._room(came)
             refused = self._early + self._decide(room)
             self._early = 0
+            self._tell()
             together = 1 if room <= _FEW else came - refused  # a few do not wait for one another
         elif self._inside:
             self._prune(self._clock())
@@ -207,7 +232,8 @@ class Gate:
         leaving = self._leaving
         some = max(_SLICE, len(leaving) // 4) if self._inside else len(leaving)
         for _ in range(min(some, len(leaving))):
-            leaving.popleft().turn_away()
+            self._send_away(leaving.popleft())
+        self._tell()
         if leaving:
             self._loop.call_soon(self._turn_away)
 
@@ -241,4 +267,4 @@ def _long(headers: list[tuple[bytes, bytes]]) -> bool:
             length = value
         elif name == b"expect":
             return True
-    return not length.isdigit() or len(length) > 9 or int(length) > _LONG_BYTES
+    return not length.isdigit() or len(length) > 9 or int(length) > LONG_BYTES

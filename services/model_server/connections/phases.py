@@ -29,6 +29,10 @@ class Phase(Enum):
     """The client to close: its last answer is written."""
 
 
+# To look a member up in its class costs more than to look at the clock, and every request does it some times.
+FRESH, IDLE, HEAD, BODY, WORK, LINGER = Phase
+
+
 def is_over(phase: Phase, waited_s: float, received: int, limits: Limits) -> bool:
     """Says whether a connection has waited too long for its client.
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
+from services.model_server.connections.gate import LONG_BYTES
+
 # What an application offers: takes the scope and the body of a request with the same head, and says whether it will
 # answer by the scope's `answer`, within this turn of the loop or the next; if not, the request goes the usual way.
 Again = Callable[[Scope, memoryview], bool]
@@ -31,19 +33,19 @@ class Repeat:
         method: In capitals.
         url: The address as it came.
         headers: Names in lower case.
-        version: Of HTTP.
+        short: Whether it is a prediction with a short body: all that the gate wants to know.
         scope: Of a request with this head, without what belongs to one request only.
         again: What the application has offered.
     """
 
-    __slots__ = ("again", "head", "headers", "method", "scope", "size", "url", "version")
+    __slots__ = ("again", "head", "headers", "method", "scope", "short", "size", "url")
 
     def __init__(
         self, head: bytes, size: int, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], scope: Scope
     ) -> None:
         self.head, self.size = head, size
         self.method, self.url, self.headers = method, url, headers
-        self.version: str = scope["http_version"]
+        self.short = method == b"POST" and size - len(head) <= LONG_BYTES
         self.scope = {name: value for name, value in scope.items() if name not in ("answer", "arrival")}
         self.again: Again | None = None
 

@@ -105,11 +105,11 @@ class Histogram:
         self.cells = cells or Cells.loose(len(bounds) + 2)
         self._values, self._at, self._sum = self.cells.values, self.cells.at, self.cells.at + len(bounds) + 1
 
-    def observe(self, value: float) -> None:
-        """Adds one value, in the unit of the bounds."""
+    def observe(self, value: float, times: int = 1) -> None:
+        """Adds one value, in the unit of the bounds, perhaps some times over."""
         values = self._values
-        values[self._at + bisect_left(self.bounds, value)] += 1.0
-        values[self._sum] += value
+        values[self._at + bisect_left(self.bounds, value)] += times
+        values[self._sum] += value * times
 
     @property
     def counts(self) -> list[int]:
@@ -207,6 +207,12 @@ class ServerStats:
         values, at, latency = series
         values[at] += 1.0
         latency.observe(seconds)
+
+    def refused(self, status: int, times: int) -> None:
+        """Counts requests that came no further than the connection."""
+        values, at, latency = self._series("", "", "http", status)
+        values[at] += times
+        latency.observe(0.0, times)
 
     def _series(self, name: str, version: str, protocol: str, status: int) -> tuple[memoryview[float], int, Histogram]:
         if (name, version) not in self.models:

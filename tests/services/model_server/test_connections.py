@@ -119,12 +119,17 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
+def into(statuses: list[int]) -> Callable[[int, int], None]:
+    """Returns what notes every status that somebody heard, as often as it was heard."""
+    return lambda status, times: statuses.extend([status] * times)
+
+
 def with_client(
     work: Callable[[Client], Awaitable[None]], app: Any = echo, refused: list[int] | None = None, **limits: Any
 ) -> None:
     async def bounded() -> None:
         clock = Clock()
-        told = refused.append if refused is not None else lambda _: None
+        told = into(refused if refused is not None else [])
         shared = Shared(app, Limits(**limits), asyncio.get_running_loop(), on_refused=told, clock=clock)
         await work(Client(shared, clock))
         for task in shared.tasks:

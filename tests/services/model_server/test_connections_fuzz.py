@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.model_server.connections import Limits, Shared
 from tests.services.model_server.parts import run
-from tests.services.model_server.test_connections import Client, Clock, echo, settle
+from tests.services.model_server.test_connections import Client, Clock, echo, into, settle
 
 GOOD = (
     b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -47,7 +47,7 @@ def answers_to(pieces: list[bytes]) -> tuple[list[int], list[int], bool]:
             echo,
             Limits(header_bytes=1024),
             asyncio.get_running_loop(),
-            on_refused=refused.append,
+            on_refused=into(refused),
             on_error=errors.append,
             clock=clock,
         )

@@ -14,7 +14,7 @@ from services.model_server.connections import Gate, Limits, Shared, TurnedAway
 from services.model_server.queueing.crowd import Crowd
 from tests.services.model_server.parts import FolderStore, run, serving
 from tests.services.model_server.queueing.test_crowd import stay
-from tests.services.model_server.test_connections import Client, Clock, echo, settle
+from tests.services.model_server.test_connections import Client, Clock, echo, into, settle
 
 BODY = b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody"
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -29,8 +29,15 @@ def crowded(work: Callable[[Callable[[], Client]], Awaitable[None]]) -> list[int
         clock, loop = Clock(), asyncio.get_running_loop()
         crowd = Crowd(4, clock)
         stay(crowd, clock)
-        gate = Gate(crowd, loop, ANSWERS)
-        shared = Shared(echo, Limits(), loop, on_refused=counted.append, clock=clock, gate=gate)
+        gate = Gate(crowd, loop, ANSWERS, on_refused=into(counted))
+        shared = Shared(
+            echo,
+            Limits(),
+            loop,
+            on_refused=into(counted),
+            clock=clock,
+            gate=gate,
+        )
         await work(lambda: Client(shared, clock))
 
     run(inner())

@@ -14,7 +14,7 @@ from services.model_server.connections.repeats import TRIES, learn
 from services.model_server.queueing.crowd import Crowd
 from tests.services.model_server.parts import run
 from tests.services.model_server.queueing.test_crowd import stay
-from tests.services.model_server.test_connections import GET, POST, Client, Clock, echo, settle, with_client
+from tests.services.model_server.test_connections import GET, POST, Client, Clock, echo, into, settle, with_client
 
 OTHER = b"POST /b?c=d HTTP/1.1\r\nhost: x\r\nx-more: 1\r\ncontent-length: 4\r\n\r\n"
 
@@ -251,8 +251,15 @@ def test_who_waits_before_the_gate_with_a_known_head_is_let_in_or_turned_away_wi
     async def work() -> None:
         clock, loop = Clock(), asyncio.get_running_loop()
         crowd = Crowd(4, clock)
-        gate = Gate(crowd, loop, {"": TurnedAway(503, b"text/plain", b"full")})
-        shared = Shared(app, Limits(), loop, on_refused=counted.append, clock=clock, gate=gate)
+        gate = Gate(crowd, loop, {"": TurnedAway(503, b"text/plain", b"full")}, on_refused=into(counted))
+        shared = Shared(
+            app,
+            Limits(),
+            loop,
+            on_refused=into(counted),
+            clock=clock,
+            gate=gate,
+        )
         clients = [Client(shared, clock) for _ in range(5)]
         for client in clients:
             await client.send(POST + b"one!")

@@ -140,6 +140,19 @@ def test_requests_of_unknown_models_are_one_series() -> None:
     assert sum(value for name, value in found.items() if "requests_total" in name) == 3
 
 
+def test_what_came_no_further_than_the_connection_is_counted_some_at_a_time() -> None:
+    stats = ServerStats()
+    stats.refused(503, 3)
+    stats.refused(503, 1)
+    stats.refused(431, 2)
+    found = samples(stats)
+    assert found["model_server_requests_total{model=,protocol=http,status=503,version=}"] == 4
+    assert found["model_server_requests_total{model=,protocol=http,status=431,version=}"] == 2
+    latency = "model_server_request_duration_seconds_{}model=,protocol=http,version=}}"
+    assert found[latency.format("count{")] == found[latency.format(f"bucket{{le={SECONDS[0]},")] == 6
+    assert found[latency.format("sum{")] == 0
+
+
 def test_the_series_of_a_version_end_when_it_is_unloaded() -> None:
     stats = ServerStats()
     one, two = ModelStats("m", "1", "champion"), ModelStats("m", "2", "champion")

@@ -42,8 +42,9 @@ class Client:
     def let_in(self) -> None:
         self.heard.append("in")
 
-    def turn_away(self) -> None:
+    def turn_away(self) -> int:
         self.heard.append("away")
+        return 503
 
 
 def watched(clock: Clock, most: int = 10, asking: Callable[[], int] | None = None) -> tuple[Crowd, list[bool]]:
