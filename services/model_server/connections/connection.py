@@ -100,7 +100,7 @@ class Connection(Dialogue):
 
     def _take(self, repeat: Repeat, data: bytes) -> None:
         """Lets a request in whose head is known: by the way that the application has offered, if it takes that."""
-        self._phase, body = WORK, memoryview(data)[len(repeat.head) :]
+        self._phase, body = WORK, memoryview(data)[repeat.start :]
         self._current = exchange = Exchange(self, {**repeat.scope, "arrival": self._begun}, self._begun)
         exchange.complete = True
         if repeat.again is None:

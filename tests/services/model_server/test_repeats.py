@@ -75,6 +75,35 @@ def test_what_comes_behind_the_same_head_is_answered_by_what_was_offered() -> No
     assert app.again == [b"two!", b"tree"]
 
 
+def test_a_head_of_another_length_is_the_same_head() -> None:
+    app = Offering()
+
+    async def work(client: Client) -> None:
+        for body in (b"one!", b"three", b"", b"a body of many bytes", b"one!"):
+            await client.send(POST.replace(b": 4", b": %d" % len(body)) + body)
+        assert bodies(client) == [
+            b"POST /a " + body for body in (b"one!", b"three", b"", b"a body of many bytes", b"one!")
+        ]
+
+    with_client(work, app)
+    assert app.usual == [b"one!"]
+
+
+def test_what_takes_the_usual_way_behind_a_head_of_another_length_is_told_that_length() -> None:
+    told: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        told.append(dict(scope["headers"])[b"content-length"])
+        await echo(scope, receive, send)
+
+    async def work(client: Client) -> None:
+        for body in (b"one!", b"three", b"seventeen", b"four"):
+            await client.send(POST.replace(b": 4", b": %d" % len(body)) + body)
+
+    with_client(work, app)
+    assert told == [b"4", b"5", b"9", b"4"]
+
+
 def test_what_is_not_taken_goes_the_usual_way() -> None:
     app = Offering(takes=False)
 
@@ -92,6 +121,10 @@ REQUESTS = (
     POST + b"body",
     POST + b"\r\n\r\n",
     POST + POST[:4],
+    POST.replace(b": 4", b": 0"),
+    POST.replace(b": 4", b": 5") + b"more!",
+    POST.replace(b": 4", b": 12") + b"twelve bytes",
+    POST.replace(b": 4", b":  5 ") + b"space",
     OTHER + b"more",
     POST.replace(b"host", b"expect: 100-continue\r\nhost") + b"body",
     b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
