@@ -6,10 +6,12 @@ It also says how its errors look. Everything that is the same for all of them ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
+from numpy.typing import NDArray
 from starlette.routing import BaseRoute
 
 from services.model_server.engine import Answer, Engine
@@ -51,7 +53,29 @@ CODES: Mapping[type[ModelServerError], int] = {
 }
 """What HTTP itself means by its statuses; a dialect that follows another server has its own."""
 
-__all__ = ["CODES", "JSON", "Call", "ClientGone", "Dialect", "Endpoint", "Handler", "Headers", "Reply"]
+__all__ = ["CODES", "JSON", "Call", "ClientGone", "Dialect", "Endpoint", "Handler", "Headers", "Prepared", "Reply"]
+
+# A longer body is not read twice, as it may have to be where the short way turns out not to be free.
+SHORT_BYTES = 1 << 16
+
+
+class Prepared(NamedTuple):
+    """A request that is read.
+
+    Attributes:
+        rows: (n, *sample shape) in the contract's dtype.
+        write: Makes the reply of the answer.
+        as_is: Takes values on another scale than training's, as `?scale=as-is` does.
+    """
+
+    rows: NDArray[Any]
+    write: Callable[[Answer], Reply]
+    as_is: bool = False
+
+
+Find = Callable[[Call], ServedModel]
+# None if it takes longer than a turn of the event loop may.
+Read = Callable[[Call, ServedModel, bytes | memoryview], Prepared | None]
 
 
 class Dialect(ABC):
@@ -89,21 +113,73 @@ class Dialect(ABC):
         """Wraps a handler for a route; `methods` like "GET" or "GET, HEAD", none for any."""
         return Endpoint(self, handler, methods, guarded)
 
-    async def predict(self, call: Call, model: ServedModel, rows: Any, as_is: bool = False) -> Answer:
-        """Asks the engine and remembers on the call what the headers will say.
-
-        Args:
-            call: The request.
-            model: What it asks.
-            rows: (n, *sample shape).
-            as_is: Takes values on another scale than training's, as `?scale=as-is` does.
-        """
+    async def predict(self, call: Call, model: ServedModel, asked: Prepared) -> Reply:
+        """Asks the engine, and remembers on the call what the headers will say."""
+        rows, patience_s = asked.rows, call.patience_s()
         call.rows = len(rows) if rows.ndim else 0
-        patience_s = call.patience_s()
         try:
-            call.answer = await self.engine.predict(model, rows, call.arrival, as_is, patience_s)
+            call.answer = await self.engine.predict(model, rows, call.arrival, asked.as_is, patience_s)
         except OtherScale:
-            if call.query().get("scale") != AS_IS:  # looked up here only: right values need not pay for it
+            if not _takes_any_scale(call):
                 raise
             call.answer = await self.engine.predict(model, rows, call.arrival, True, patience_s)
-        return call.answer
+        return asked.write(call.answer)
+
+    def offer(self, call: Call, find: Find, read: Read, most_bytes: int = SHORT_BYTES) -> None:
+        """Lets the next requests with the head of this one be answered by plain calls, if they are read by these two.
+
+        Args:
+            call: This request.
+            find: Says which model answers.
+            read: Reads a body. What it raises, the usual way raises as well.
+            most_bytes: A longer body takes the usual way.
+        """
+        call.shortcut = partial(self._soon, find, read, most_bytes)
+
+    def _soon(
+        self,
+        find: Find,
+        read: Read,
+        most_bytes: int,
+        call: Call,
+        body: memoryview,
+        tell: Callable[[Reply | Exception], None],
+    ) -> bool:
+        """Does as `predict`, if that is over within this turn of the event loop and the next one."""
+        if len(body) > most_bytes:
+            return False
+        model = find(call)
+        if not model.batcher.has_room(1):  # asked before anything is read for nothing
+            return False
+        asked = read(call, model, body)
+        if asked is None:
+            return False
+        rows, write, as_is = asked
+        call.model, call.rows = model, len(rows) if rows.ndim else 0
+        if not model.batcher.has_room(call.rows):
+            return False
+
+        def answered(answer: Answer | Exception) -> None:
+            if isinstance(answer, Exception):
+                tell(answer)
+                return
+            call.answer = answer
+            try:
+                reply = write(answer)
+            except Exception as error:  # the endpoint tells it, as it does for a request of its own
+                tell(error)
+            else:
+                tell(reply)
+
+        patience_s = call.patience_s()
+        try:
+            return self.engine.predict_soon(model, rows, call.arrival, answered, as_is, patience_s)
+        except OtherScale:
+            if not _takes_any_scale(call):
+                raise
+            return self.engine.predict_soon(model, rows, call.arrival, answered, True, patience_s)
+
+
+def _takes_any_scale(call: Call) -> bool:
+    """Whether the client says so; asked where it matters only: right values need not pay for it."""
+    return call.query().get("scale") == AS_IS

@@ -76,18 +76,29 @@ class Endpoint:
         finally:
             if call.held:
                 call.release()
-        headers = self._finish(call, reply)
-        if reply is None or headers is None:
+        head = self._finish(call, reply)
+        if reply is None or head is None:
             return
         whole = scope.get("answer")
-        if whole is None or not whole(reply.status, headers, reply.body):
-            await self._send(call, reply, headers, send)
+        if whole is None or not whole(reply.status, head, reply.body):
+            await self._send(call, reply, head, send)
         self._answered(call)
         if call.shortcut is not None and (offer := scope.get("offer")) is not None:
-            offer(partial(self._again, call.shortcut, call.headers))
+            # The next one may be of another length.
+            headers = {name: value for name, value in call.headers.items() if name != b"content-length"}
+            offer(partial(self._again, call.shortcut, headers))
 
     def _again(self, shortcut: Shortcut, headers: dict[bytes, bytes], scope: Scope, body: memoryview) -> bool:
-        """Answers a request whose head is that of an earlier one; False if it takes the usual way."""
+        """Answers a request whose head is that of an earlier one; False if it takes the usual way.
+
+        Args:
+            shortcut: What the dialect offered then.
+            headers: Of the call, by lower-case names, without the length.
+            scope: Of this request.
+            body: All of it.
+        """
+        if len(body) > self._limit:
+            return False
         call = Call(scope, _nothing, self._limit, self._stats, headers)
         answer = scope["answer"]
 

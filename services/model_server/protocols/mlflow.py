@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import Engine
+from services.model_server.engine import Answer, Engine
 from services.model_server.errors import (
     BadInput,
     BadRequest,
@@ -20,7 +20,7 @@ from services.model_server.errors import (
 )
 from services.model_server.events import EventLog
 from services.model_server.package import Contract, TensorSpec
-from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.bulk import Place
 from services.model_server.protocols.desk import INLINE_BYTES, Desk
 from services.model_server.protocols.frames import known_places, read_csv, read_frame
@@ -91,16 +91,12 @@ class Mlflow(Dialect):
         body = await call.body()
         model = call.model = self._choose(call)
         if kind == "application/json":
-            request = load_samples(body, model.contract, _PLACES, tokens=True)
-            rows, single = _parse(request, model.contract, body)
-        elif kind == "text/csv" and model.contract.columns:
-            rows, single = await self._read_csv(call, body, model.contract), False
-        else:
-            takes = "rows as application/json or text/csv" if model.contract.columns else "tensors as application/json"
-            raise BadRequest(f"This model takes {takes}, not {kind}.")
-        answer = await self.predict(call, model, rows)
-        encoded = dump_array(answer.outputs[0] if single else answer.outputs)
-        return Reply(b'{"predictions":%b}' % encoded, headers=(NOT_FINITE,) if has_nulls(encoded) else ())
+            self.offer(call, self._choose, _read_json)
+            return await self.predict(call, model, _read_json(call, model, body))
+        if kind == "text/csv" and model.contract.columns:
+            return await self.predict(call, model, Prepared(await self._read_csv(call, body, model.contract), _write))
+        takes = "rows as application/json or text/csv" if model.contract.columns else "tensors as application/json"
+        raise BadRequest(f"This model takes {takes}, not {kind}.")
 
     async def _read_csv(self, call: Call, body: bytes, contract: Contract) -> Array:
         if len(body) <= INLINE_BYTES:
@@ -141,6 +137,26 @@ def _content_type(content_type: str | None) -> str:
             shown = listed([parameter], 96)
             raise UnsupportedMedia(f"The only content type parameter is charset=utf-8. Got '{shown}'.")
     return kind
+
+
+def _read_json(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
+    body = bytes(body)
+    request = load_samples(body, model.contract, _PLACES, tokens=True)
+    rows, single = _parse(request, model.contract, body)
+    return Prepared(rows, _write_one if single else _write)
+
+
+def _write(answer: Answer) -> Reply:
+    return _told(answer.outputs)
+
+
+def _write_one(answer: Answer) -> Reply:
+    return _told(answer.outputs[0])
+
+
+def _told(outputs: Array) -> Reply:
+    encoded = dump_array(outputs)
+    return Reply(b'{"predictions":%b}' % encoded, headers=(NOT_FINITE,) if has_nulls(encoded) else ())
 
 
 def _parse(request: Any, contract: Contract, body: bytes) -> tuple[Array, bool]:

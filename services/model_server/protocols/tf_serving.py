@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Mount
 
+from services.model_server.engine import Answer
 from services.model_server.errors import (
     BadInput,
     BadRequest,
@@ -31,7 +32,7 @@ from services.model_server.errors import (
     UnsupportedMedia,
 )
 from services.model_server.package import Contract, TensorSpec
-from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.bulk import Numbers, Place
 from services.model_server.protocols.tables import listed, read_table
 from services.model_server.protocols.tensors import (
@@ -123,13 +124,14 @@ class TfServing(Dialect):
         address = _parse_address(call.method, path)
         if address.verb == "status":
             return self._status(address)
-        body = await call.body() if address.verb != "metadata" else b""
-        model = call.model = self._find(address)
         if address.verb == "metadata":
+            model = call.model = self._find(address)
             return Reply(orjson.dumps(_metadata(model)))
-        if address.verb == "predict":
-            return await self._predict(call, model, body)
-        return await self._answer_examples(call, model, body, address.verb)
+        body = await call.body()
+        model = call.model = self._find(address)
+        read = _read_predict if address.verb == "predict" else partial(_read_examples, address.verb)
+        self.offer(call, lambda _: self._find(address), read)
+        return await self.predict(call, model, read(call, model, body))
 
     def _find(self, address: _Address) -> ServedModel:
         try:
@@ -138,40 +140,6 @@ class TfServing(Dialect):
             name = listed([address.name])
             wanted = f"Specific({name}, {address.version})" if address.version else f"Latest({name})"
             raise type(error)(f"Servable not found for request: {wanted}") from None
-
-    async def _predict(self, call: Call, model: ServedModel, body: bytes) -> Reply:
-        contract = model.contract
-        value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True)))
-        if contract.columns:
-            if b'"b64"' in body:
-                value = _decoded(value)
-            batch, single = read_table(value, contract, body, columnar=key == b"outputs")
-        else:
-            value = _tensors(value, contract.input, key)
-            refuse_booleans(body, value, contract.input)
-            batch, single = as_batch(to_array(value, contract.input), contract)
-        answer = await self.predict(call, model, batch)
-        return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
-
-    async def _answer_examples(self, call: Call, model: ServedModel, body: bytes, verb: str) -> Reply:
-        contract = model.contract
-        if contract.task not in _TASKS[verb]:
-            other = next(other for other, tasks in _TASKS.items() if contract.task in tasks)
-            raise BadRequest(
-                f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
-                f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
-            )
-        rows = _examples(_checked(load_json(body, lenient=True)), contract, body)
-        answer = await self.predict(call, model, rows)
-        scores = answer.outputs
-        if verb == "regress":
-            return Reply(b'{"results":%b}' % _encode(scores[:, 0]))
-        if contract.task == "binary":
-            scores = np.concatenate([1.0 - scores, scores], axis=1)
-        results = [
-            [[label, score] for label, score in zip(contract.labels, row, strict=True)] for row in scores.tolist()
-        ]
-        return Reply(json.dumps({"results": results}).encode())
 
     def _status(self, address: _Address) -> Reply:
         slots = self.engine.slots_of(address.name)
@@ -193,6 +161,48 @@ class TfServing(Dialect):
         ready = any(entry["state"] == "AVAILABLE" for entry in versions) and not self.engine.draining
         body = {"model_version_status": versions, "name": address.name, "ready": ready}
         return Reply(orjson.dumps(body), 200 if ready else 503)
+
+
+def _read_predict(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
+    contract, body = model.contract, bytes(body)
+    value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True)))
+    if contract.columns:
+        if b'"b64"' in body:
+            value = _decoded(value)
+        batch, single = read_table(value, contract, body, columnar=key == b"outputs")
+    else:
+        value = _tensors(value, contract.input, key)
+        refuse_booleans(body, value, contract.input)
+        batch, single = as_batch(to_array(value, contract.input), contract)
+
+    def write(answer: Answer) -> Reply:
+        return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
+
+    return Prepared(batch, write)
+
+
+def _read_examples(verb: str, _: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
+    contract, body = model.contract, bytes(body)
+    if contract.task not in _TASKS[verb]:
+        other = next(other for other, tasks in _TASKS.items() if contract.task in tasks)
+        raise BadRequest(
+            f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
+            f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
+        )
+    rows = _examples(_checked(load_json(body, lenient=True)), contract, body)
+
+    def write(answer: Answer) -> Reply:
+        scores = answer.outputs
+        if verb == "regress":
+            return Reply(b'{"results":%b}' % _encode(scores[:, 0]))
+        if contract.task == "binary":
+            scores = np.concatenate([1.0 - scores, scores], axis=1)
+        results = [
+            [[label, score] for label, score in zip(contract.labels, row, strict=True)] for row in scores.tolist()
+        ]
+        return Reply(json.dumps({"results": results}).encode())
+
+    return Prepared(rows, write)
 
 
 def _checked(request: Any) -> dict[str, Any]:

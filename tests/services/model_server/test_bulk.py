@@ -42,7 +42,7 @@ def read_tf_serving(body: bytes, contract: Contract) -> Any:
 
 
 def read_native(body: bytes, contract: Contract) -> Any:
-    return bodies._read_json(body, {}, contract)
+    return bodies.read_json(body, None, {}, contract)
 
 
 def read_open_inference(body: bytes, contract: Contract) -> Any:

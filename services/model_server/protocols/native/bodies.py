@@ -67,7 +67,7 @@ class Reader:
         form: Form | None,
         deadline: float,
     ) -> Asked:
-        """Reads one request.
+        """Reads one request that is not JSON.
 
         Args:
             body: As it came.
@@ -83,13 +83,9 @@ class Reader:
             BodyTooLarge: its pictures have too many pixels.
             Overloaded, DeadlineExceeded: as `Desk.do`.
         """
-        kind = (content_type or "").partition(";")[0].strip().lower()
+        kind = _kind(content_type)
         if kind_of(body) is not None:
             return await self._draw([body], read_options(query), contract, form, deadline)
-        if kind in _JSON or kind.endswith("+json"):
-            if body[:1] != b"{" and (other := other_kind(body)) is not None:  # curl calls any file a form
-                raise UnsupportedMedia(f"{_READS}; the body is {other}.")
-            return _read_json(body, query, contract)
         if kind == "multipart/form-data":
             fields, files = parts_of(body, content_type or "", _MOST_FILES)
             return await self._draw(files, read_options({**query, **fields}, fields), contract, form, deadline)
@@ -139,7 +135,23 @@ class Reader:
         return Asked(rows, single, options.top_k)
 
 
-def _read_json(body: bytes, query: Mapping[str, str], contract: Contract) -> Asked:
+def read_json(body: bytes, content_type: str | None, query: Mapping[str, str], contract: Contract) -> Asked | None:
+    """Reads one request, if it is JSON; None if it is something else, for a `Reader`.
+
+    Args:
+        body: As it came.
+        content_type: The header's value.
+        query: The options in the address.
+        contract: Of the model that is asked.
+
+    Raises:
+        BadRequest, UnsupportedMedia: as `Reader.read`.
+    """
+    kind = _kind(content_type)
+    if (kind not in _JSON and not kind.endswith("+json")) or kind_of(body) is not None:
+        return None
+    if body[:1] != b"{" and (other := other_kind(body)) is not None:  # curl calls any file a form
+        raise UnsupportedMedia(f"{_READS}; the body is {other}.")
     request = load_samples(body, contract, (("inputs",),))
     if not isinstance(request, dict) or "inputs" not in request:
         raise BadRequest('The body must be an object like {"inputs": [...]}: one sample, or a list of samples.')
@@ -157,6 +169,10 @@ def _read_json(body: bytes, query: Mapping[str, str], contract: Contract) -> Ask
         refuse_booleans(body, request["inputs"], contract.input)
         rows, single = as_batch(to_array(request["inputs"], contract.input), contract)
     return Asked(rows, single, top_k)
+
+
+def _kind(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()
 
 
 def _no_pictures(contract: Contract) -> str:

@@ -17,17 +17,17 @@ import numpy as np
 import orjson
 from starlette.routing import BaseRoute, Route
 
-from services.model_server.engine import Engine
+from services.model_server.engine import Answer, Engine
 from services.model_server.errors import (
     BadRequest,
     UnknownAddress,
 )
 from services.model_server.events import EventLog
 from services.model_server.images import Form, form_of
-from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.desk import Desk
 from services.model_server.protocols.native.answers import describe, identity, warnings
-from services.model_server.protocols.native.bodies import Asked, Reader
+from services.model_server.protocols.native.bodies import Asked, Reader, read_json
 from services.model_server.protocols.native.listing import describe_slot, task_of
 from services.model_server.protocols.tables import to_cells
 from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
@@ -65,22 +65,24 @@ class Native(Dialect):
     async def answer(self, call: Call) -> Reply:
         """Predicts, and says it in labels."""
         body = await call.body()
-        query = call.query()
-        model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
+        query, kind = call.query(), call.header(b"content-type")
+        name, version, alias = call.path_parameter("name"), query.get("version"), query.get("alias")
+
+        def find(_: Call) -> ServedModel:
+            return self.engine.find(name, version, alias)
+
+        def read(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepared | None:
+            asked = read_json(bytes(body), kind, query, model.contract)
+            return None if asked is None else _prepared(asked, model)
+
+        model = call.model = find(call)
+        prepared = read(call, model, body)
+        if prepared is not None:
+            self.offer(call, find, read)
+            return await self.predict(call, model, prepared)
         deadline = call.deadline(self.settings.deadline_s)
-        asked = await self._reader.read(
-            body, call.header(b"content-type"), query, model.contract, self._form(model), deadline
-        )
-        # A picture was put on the model's scale here; a dark one is not another scale.
-        result = await self.predict(call, model, asked.rows, as_is=bool(asked.pictures))
-        predictions = describe(result.outputs, model.contract, asked.top_k)
-        reply: dict[str, Any] = {"model": identity(model)}
-        reply |= {"prediction": predictions[0]} if asked.single else {"predictions": predictions}
-        reply |= _pictures(asked)
-        if result.strange_rows:
-            reply["warnings"] = warnings(result, asked.rows, model.contract)
-        encoded = orjson.dumps(reply, option=_OPTIONS)
-        return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(result.outputs) else ())
+        asked = await self._reader.read(body, kind, query, model.contract, self._form(model), deadline)
+        return await self.predict(call, model, _prepared(asked, model))
 
     async def models(self, _: Call) -> Reply:
         """Lists every wanted model."""
@@ -117,6 +119,21 @@ class Native(Dialect):
         if model not in self._forms:
             self._forms[model] = form_of(model.contract, model.golden)
         return self._forms[model]
+
+
+def _prepared(asked: Asked, model: ServedModel) -> Prepared:
+    def write(answer: Answer) -> Reply:
+        predictions = describe(answer.outputs, model.contract, asked.top_k)
+        reply: dict[str, Any] = {"model": identity(model)}
+        reply |= {"prediction": predictions[0]} if asked.single else {"predictions": predictions}
+        reply |= _pictures(asked)
+        if answer.strange_rows:
+            reply["warnings"] = warnings(answer, asked.rows, model.contract)
+        encoded = orjson.dumps(reply, option=_OPTIONS)
+        return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(answer.outputs) else ())
+
+    # A picture was put on the model's scale here; a dark one is not another scale.
+    return Prepared(asked.rows, write, as_is=bool(asked.pictures))
 
 
 def _pictures(asked: Asked) -> dict[str, Any]:

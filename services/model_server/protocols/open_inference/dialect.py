@@ -15,7 +15,7 @@ import orjson
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from services.model_server.engine import Answer, Engine
+from services.model_server.engine import Engine
 from services.model_server.errors import (
     BadRequest,
     BodyTooLarge,
@@ -32,18 +32,16 @@ from services.model_server.errors import (
     WrongMethod,
 )
 from services.model_server.events import EventLog
-from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.base import SHORT_BYTES, Call, Dialect, Reply
 from services.model_server.protocols.open_inference.addresses import OPEN, Address, check_address, read_address
-from services.model_server.protocols.open_inference.framing import HEADER, json_length
-from services.model_server.protocols.open_inference.inputs import read_inputs
-from services.model_server.protocols.open_inference.known import recall, remember
+from services.model_server.protocols.open_inference.framing import HEADER
 from services.model_server.protocols.open_inference.metadata import SERVER, describe_model, repository_index
-from services.model_server.protocols.open_inference.outputs import check_wanted, write_answer
-from services.model_server.protocols.open_inference.request import raw_request, read_request, shown
+from services.model_server.protocols.open_inference.reading import read_body
+from services.model_server.protocols.open_inference.request import shown
 from services.model_server.protocols.open_inference.statistics import describe_stats
 from services.model_server.protocols.open_inference.unpacking import ENCODINGS, unpacked
 from services.model_server.protocols.probes import ALIVE, readiness
-from services.model_server.protocols.tensors import load_json, load_samples
+from services.model_server.protocols.tensors import load_json
 from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 
@@ -130,58 +128,12 @@ class OpenInference(Dialect):
             encoding = call.header(b"content-encoding")
             body = await unpacked(body, encoding, self.settings.max_body_bytes)
         model = call.model = self._find(address)
-        contract, size = model.contract, len(body)
-        start = json_length(call.header(HEADER), size)
-        if 0 < start < size:
-            head = body[:start]
-            known = recall(head, size, model)
-            if known is not None:
-                if b"content-encoding" not in call.headers:
-                    call.shortcut = partial(self._infer_again, address, start)
-                answer = await self.predict(call, model, known.rows(body), known.request.as_is)
-                return known.write(answer.outputs, model)
-            request = read_request(load_json(head, tokens=True), start, size, contract)
-        elif start or not body:
-            document = load_samples(body, contract, (("inputs", 0, "data"),), tokens=True)
-            request = read_request(document, start, size, contract)
-        else:
-            request, body = raw_request(body, contract)
-        check_wanted(request, contract)
-        rows, single = read_inputs(request, body, contract)
-        if 0 < start < size:
-            remember(head, size, model, request, rows, single)
-        answer = await self.predict(call, model, rows, request.as_is)
-        return write_answer(answer.outputs, single, request, model)
-
-    def _infer_again(
-        self,
-        address: Address,
-        start: int,
-        call: Call,
-        body: memoryview,
-        tell: Callable[[Reply | Exception], None],
-    ) -> bool:
-        """Does as `_infer` for a request whose head came before, if its JSON did so too and the model is free.
-
-        Raises:
-            ModelServerError: `_infer` will raise it as well.
-        """
-        model = self._find(address)
-        known = recall(bytes(body[:start]), len(body), model)
-        if known is None or not model.batcher.has_room(known.count):
-            return False
-        rows = known.rows(body)
-        call.model, call.rows = model, known.count
-
-        def answered(answer: Answer | Exception) -> None:
-            if isinstance(answer, Exception):
-                tell(answer)
-            else:
-                call.answer = answer
-                tell(known.write(answer.outputs, model))
-
-        as_is, patience_s = known.request.as_is, call.patience_s()
-        return self.engine.predict_soon(model, rows, call.arrival, answered, as_is, patience_s)
+        header = call.header(HEADER)
+        read = partial(read_body, header)
+        if b"content-encoding" not in call.headers:
+            most_bytes = SHORT_BYTES if header is None else self.settings.max_body_bytes  # bytes are not read twice
+            self.offer(call, lambda _: self._find(address), read, most_bytes)
+        return await self.predict(call, model, read(call, model, body))
 
     def _find(self, address: Address) -> ServedModel:
         """Finds a model; says in Triton's words that there is none."""
