@@ -7,14 +7,17 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.benchmarks import bench_serving_overload
 from tests.benchmarks.__main__ import main as run_benchmarks
 from tests.benchmarks.bench_serving import Case, bounds, cases, floors, middle, readings_per_s, told, warnings
 from tests.benchmarks.bench_serving_overload import COLUMNS, row, verdict
-from tests.benchmarks.serving_load import Load, http_request, moments, spread_us
+from tests.benchmarks.serving_load import Load, _Connection, http_request, moments, spread_us
 from tests.benchmarks.serving_model import SHAPE, V2_HEADER, Body, binary_body, json_body, pictures
 from tests.benchmarks.serving_peers import Measured
 
@@ -70,6 +73,15 @@ def test_a_closed_loop_counts_answers_by_their_status() -> None:
     assert seen.per_second == pytest.approx(seen.statuses["200"] / seen.seconds)
     assert 0 < seen.answered_us["p50"] <= seen.answered_us["p99"] <= seen.answered_us["max"]
     assert seen.refused_us["max"] > 0
+
+
+def test_answers_that_come_again_byte_by_byte_keep_their_status() -> None:
+    good, bad = (b"HTTP/1.1 %d X\r\ncontent-length: 2\r\n\r\nab" % status for status in (200, 429))
+    connection, seen = _Connection(cast(Any, None)), []
+    for piece in (bad, bad, good, bad, good[:-1], good[-1:], bad, bad, good, good):
+        if connection.take(memoryview(piece)):
+            seen.append(connection.status)
+    assert seen == [429, 429, 200, 429, 200, 429, 429, 200, 200]
 
 
 def test_an_open_loop_sends_as_many_as_were_due() -> None:
@@ -222,7 +234,28 @@ def test_a_row_of_the_overload_has_medians_of_the_rounds_and_all_answers() -> No
 def test_the_overload_holds_when_answers_and_refusals_are_quick_and_somebody_is_refused(
     busy: list[Measured], holds: str
 ) -> None:
-    assert verdict("json", [overload(1, 1, s200=1)] * 3, busy)[-1] == holds
+    assert verdict("json", "2 x capacity", [overload(1, 1, s200=1)] * 3, busy)[-1] == holds
+
+
+@pytest.mark.parametrize(
+    ("echo", "loads"),
+    [
+        (300.0, ["capacity", "0.2 x capacity", "2 x capacity"]),
+        (153.0, ["capacity", "0.2 x capacity", "1.53 x capacity", "2 x capacity"]),
+    ],
+    ids=["an echo could read all of it", "no server in Python could"],
+)
+def test_what_an_echo_answers_is_tried_where_it_is_less_than_twice_the_capacity(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, echo: float, loads: list[str]
+) -> None:
+    def load(server: Any, *_: Any, rate: float = 0.0, **__: Any) -> Measured:
+        return measured(rate or {"regatta": 100.0, "echo": echo}[server])
+
+    monkeypatch.setattr(bench_serving_overload, "load", load)
+    ours, other = cast(Any, "regatta"), cast(Any, "echo")
+    found = bench_serving_overload.measured(ours, other, tmp_path, "/x", json_body(1), 1.0)
+    assert [name for name, _, _ in found] == loads
+    assert [round(rate) for _, rate, _ in found][-1] == 200
 
 
 def test_the_benchmark_is_listed() -> None:
