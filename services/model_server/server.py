@@ -129,11 +129,11 @@ class Server:
         self._log("draining", signal=why, within_s=self._settings.drain_s)
         self._signalled.set()
 
-    def _on_refused(self, status: int, times: int) -> None:
+    def _on_refused(self, status: int, times: int, request_id: str = "") -> None:
         """Counts what the application never saw. Too many of something are counted only: a log would add to it."""
         self._engine.stats.refused(status, times)
         if self._log.requests and status not in (429, 503):
-            self._log.request(protocol="http", status=status)
+            self._log.request(id=request_id, protocol="http", status=status)
 
     def _on_crowd(self, stays: bool) -> None:
         self._log("overloaded" if stays else "not_overloaded", level="warning" if stays else "info")

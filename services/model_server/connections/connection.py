@@ -15,9 +15,16 @@ from services.model_server.connections.repeats import TRIES, Repeat, learn
 from services.model_server.connections.scopes import request_scope, scope_of
 from services.model_server.connections.shared import Shared
 
+# Headers of the connection itself, which a request that offers another protocol is read without.
+_OF_THE_OFFER = (b"upgrade", b"connection", b"http2-settings")
 
-class _TooLong(Exception):
-    """The headers are longer than they may be."""
+
+class _Refused(Exception):
+    """A head that is refused with another status than 400."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Connection(Dialogue):
@@ -66,7 +73,8 @@ class Connection(Dialogue):
             while data:
                 data = self._feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(431 if isinstance(error.__context__, _TooLong) else 400)
+            why = error.__context__
+            self._refuse(why.status if isinstance(why, _Refused) else 400)
             return
         if self._unread > self.shared.limits.header_bytes and self._phase in (HEAD, BODY):
             self._refuse(431)  # a header, a trailer or a chunk's extension without an end
@@ -121,10 +129,12 @@ class Connection(Dialogue):
         except httptools.HttpParserUpgrade as upgrade:
             if self._method == b"CONNECT":
                 raise httptools.HttpParserError from None
-            dropped = (b"upgrade", b"connection", b"http2-settings")
-            headers = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] not in dropped]
+            headers = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] not in _OF_THE_OFFER]
+            if any(name == b"connection" and b"close" in _tokens(value) for name, value in self._headers):
+                headers.append(b"connection: close\r\n")
+            version = self._parser.get_http_version().encode()
             self._parser = httptools.HttpRequestParser(self)
-            head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self._method, self._url, b"".join(headers))
+            head = b"%b %b HTTP/%b\r\n%b\r\n" % (self._method, self._url, version, b"".join(headers))
             return head + data[upgrade.args[0] :]
         return b""
 
@@ -149,7 +159,7 @@ class Connection(Dialogue):
         headers, most = self._headers, self.shared.limits.header_bytes
         # No more than this has come since the request began, so there is nothing to add up nearly always.
         if self._unread > most and len(self._url) + sum(len(name) + len(value) for name, value in headers) > most:
-            raise _TooLong
+            raise _Refused(431)
         parser = self._parser
         self._method = parser.get_method()
         if parser.should_upgrade():
@@ -157,6 +167,18 @@ class Connection(Dialogue):
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise httptools.HttpParserError  # 0.9 has no headers, and what the parser takes for 2.0 is none
+        hosts, expects_100, codings = 0, False, b""
+        for name, value in headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"expect":
+                expects_100 = expects_100 or value.lower() == b"100-continue"
+            elif name == b"transfer-encoding":
+                codings += b"," + value
+        if hosts != 1 and (hosts or version == "1.1"):
+            raise httptools.HttpParserError  # RFC 9112, 3.2
+        if codings and (others := _tokens(codings)[1:]) != [b"chunked"]:
+            raise _Refused(501 if others[-1] == b"chunked" else 400)  # RFC 9112, 6.1 and 6.3
         gate, keep_alive = self.shared.gate, version == "1.1" and parser.should_keep_alive()
         idle = self._current is None and not self.write_paused
         self._unread = 0
@@ -165,9 +187,7 @@ class Connection(Dialogue):
             self._held = Held(version, keep_alive)
             return
         self._exchange = exchange = self._exchange_of(version, keep_alive)
-        for name, value in headers:
-            if name == b"expect" and value.lower() == b"100-continue":
-                exchange.expects_100 = True
+        exchange.expects_100 = expects_100
         if self._current is None and not self.write_paused:
             self._start(exchange)
         else:
@@ -253,7 +273,7 @@ class Connection(Dialogue):
     def _turn_away_now(self) -> None:
         """Refuses who waits before the gate, if somebody does: no more time to decide on it."""
         if status := self.turn_away():
-            self.shared.on_refused(status, 1)
+            self.shared.on_refused(status, 1, "")
 
     def _after_turned_away(self) -> None:
         """All of its body has come."""
@@ -266,3 +286,8 @@ class Connection(Dialogue):
         """Answers what is no request."""
         self._turn_away_now()
         super()._refuse(status)
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    """Returns the words of a list in a header, in lower case."""
+    return [token.strip() for token in value.lower().split(b",")]

@@ -7,7 +7,7 @@ from collections import deque
 
 from services.model_server.connections.exchange import Exchange, run
 from services.model_server.connections.phases import BODY, FRESH, HEAD, IDLE, LINGER, WORK, Phase, is_over
-from services.model_server.connections.refusals import refusal
+from services.model_server.connections.refusals import new_id, refusal
 from services.model_server.connections.shared import Shared
 from services.model_server.connections.stream import Stream
 
@@ -45,8 +45,8 @@ class Dialogue(Stream):
         if not self.shared.full:
             self.shared.open.add(self)
             return
-        self.shared.on_refused(503, 1)
         if self.shared.flooded:
+            self.shared.on_refused(503, 1, "")
             self._transport.abort()
         else:
             self._end_with(503)
@@ -114,12 +114,10 @@ class Dialogue(Stream):
             return
         exchange.answered = True
         self.shared.on_error(error)
-        self.shared.on_refused(500, 1)
         self._end_with(500)
 
     def _refuse(self, status: int) -> None:
         """Answers what is no request, once the requests before it are answered or given up."""
-        self.shared.on_refused(status, 1)
         current = self._current
         if current is not None and not current.answered:
             if not current.complete:
@@ -129,12 +127,15 @@ class Dialogue(Stream):
                 current.keep_alive = False
                 self._deaf, self._exchange = True, None
                 self._waiting.clear()
+                self.shared.on_refused(status, 1, "")
                 return
         self._end_with(status)
 
     def _end_with(self, status: int) -> None:
+        request_id = new_id()
+        self.shared.on_refused(status, 1, request_id)
         if not self._transport.is_closing():
-            self._transport.write(refusal(status))
+            self._transport.write(refusal(status, self.shared.date, request_id))
         self._end(rest=True)
 
     def _end(self, rest: bool) -> None:

@@ -36,7 +36,8 @@ class Shared:
         open: Every connection that is not closed yet.
         tasks: Every request that is not answered yet.
         draining: Whether connections close as soon as they are idle.
-        on_refused: Told of requests that the application never saw, or did not answer: their status, and how many.
+        on_refused: Told of requests that the application never saw, or did not answer: their status, how many, and the
+            id of the answer ("" where none was written, or one that was made beforehand).
         on_error: Told what the application raised; it should raise nothing.
         gate: Who is let in while a crowd stays; everybody if there is none.
     """
@@ -46,7 +47,7 @@ class Shared:
         app: ASGIApp,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
-        on_refused: Callable[[int, int], None] = lambda status, times: None,
+        on_refused: Callable[[int, int, str], None] = lambda status, times, request_id: None,
         on_error: Callable[[BaseException], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
         gate: Gate | None = None,

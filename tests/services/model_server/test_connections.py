@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -119,9 +121,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-def into(statuses: list[int]) -> Callable[[int, int], None]:
+def into(statuses: list[int]) -> Any:
     """Returns what notes every status that somebody heard, as often as it was heard."""
-    return lambda status, times: statuses.extend([status] * times)
+    return lambda status, times, request_id="": statuses.extend([status] * times)
 
 
 def with_client(
@@ -162,7 +164,7 @@ def test_where_a_request_is_cut_into_packets_makes_no_difference(step: int) -> N
     data = (
         POST
         + b"body"
-        + b"POST /b%20c?d=e HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+        + b"POST /b%20c?d=e HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     )
 
     async def work(client: Client) -> None:
@@ -207,7 +209,7 @@ def test_an_answer_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
     ],
 )
@@ -224,7 +226,7 @@ def test_an_offer_of_another_protocol_is_answered_in_this_one() -> None:
     upgrade = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n"
 
     async def work(client: Client) -> None:
-        offer = b"POST /a HTTP/1.1\r\n" + upgrade + b"content-length: 4\r\n\r\nbody"
+        offer = b"POST /a HTTP/1.1\r\nhost: x\r\n" + upgrade + b"content-length: 4\r\n\r\nbody"
         await client.send(offer)
         await client.send(GET + offer * 1200)
         await settle(1200 * 4)
@@ -233,8 +235,106 @@ def test_an_offer_of_another_protocol_is_answered_in_this_one() -> None:
     with_client(work)
 
 
+@pytest.mark.parametrize(
+    "value", [b"Upgrade, HTTP2-Settings, close", b"close, Upgrade", b"upgrade\r\nconnection: Close "]
+)
+def test_an_offer_of_another_protocol_may_be_the_last_request(value: bytes) -> None:
+    async def work(client: Client) -> None:
+        offer = b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: %b\r\nupgrade: h2c\r\ncontent-length: 4\r\n\r\n" % value
+        await client.send(offer + b"body")
+        ((status, headers, body),) = client.answers
+        assert (status, headers[b"connection"], body) == (200, b"close", b"POST /a body")
+        assert client.transport.closed
+
+    with_client(work)
+
+
+def test_an_old_client_that_offers_another_protocol_is_still_an_old_one() -> None:
+    versions = []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        versions.append(scope["http_version"])
+        await echo(scope, receive, send)
+
+    async def work(client: Client) -> None:
+        await client.send(b"GET /a HTTP/1.0\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+        assert client.statuses == [200]
+        assert client.transport.closed
+
+    with_client(work, app=noting)
+    assert versions == ["1.0"]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /a HTTP/1.1\r\n", 400),
+        (b"GET http://x/a HTTP/1.1\r\n", 400),
+        (b"GET /a HTTP/1.1\r\nhost: x\r\nHost: x\r\n", 400),
+        (b"GET /a HTTP/1.0\r\nhost: x\r\nhost: y\r\n", 400),
+        (b"GET /a HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n", 400),
+        (b"GET /a HTTP/1.1\r\nHOST: x\r\n", 200),
+        (b"GET /a HTTP/1.1\r\nhost:\r\n", 200),
+        (b"GET /a HTTP/1.0\r\n", 200),
+        (b"GET /a HTTP/1.0\r\nhost: x\r\n", 200),
+    ],
+)
+def test_a_request_of_http_1_1_names_one_host(head: bytes, status: int) -> None:
+    async def work(client: Client) -> None:
+        await client.send(head + b"\r\n")
+        assert client.statuses == [status]
+
+    with_client(work)
+
+
+@pytest.mark.parametrize(
+    ("codings", "status"),
+    [
+        (b"transfer-encoding: gzip, chunked", 501),
+        (b"transfer-encoding: gzip\r\ntransfer-encoding: chunked", 501),
+        (b"transfer-encoding: identity, Chunked ", 501),
+        (b"transfer-encoding: gzip", 400),
+        (b"transfer-encoding: chunked, gzip", 400),
+        (b"transfer-encoding: chunked;a=b", 400),
+        (b"Transfer-Encoding:  Chunked ", 200),
+    ],
+)
+def test_a_body_is_in_chunks_and_packed_in_no_other_way(codings: bytes, status: int) -> None:
+    asked = []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await echo(scope, receive, send)
+
+    async def work(client: Client) -> None:
+        head = b"POST /a HTTP/1.1\r\nhost: x\r\n" + codings
+        await client.send(head + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+        assert client.statuses == [status]
+        assert asked == ["/a"] * (status == 200)
+
+    with_client(work, app=noting)
+
+
+def test_what_a_connection_refuses_by_itself_has_a_date_and_an_id() -> None:
+    told: list[tuple[int, int, str]] = []
+
+    async def work(client: Client) -> None:
+        client.shared.on_refused = lambda *what: told.append(what)
+        second = Client(client.shared, client.clock)
+        await client.send(b"nonsense\r\n\r\n")
+        found = [answer for one in (second, client) for answer in one.answers]
+        ids = [headers[b"x-request-id"].decode() for _, headers, _ in found]
+        assert told == [(503, 1, ids[0]), (400, 1, ids[1])]
+        assert len(set(ids)) == 2
+        for _, headers, body in found:
+            assert parsedate_to_datetime(headers[b"date"].decode()).year > 2000
+            assert json.loads(body)["error"]
+
+    with_client(work, connections=1)
+
+
 def test_a_body_is_asked_for_only_when_the_application_wants_it() -> None:
-    head = b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n"
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
@@ -258,15 +358,18 @@ def test_a_body_is_asked_for_only_when_the_application_wants_it() -> None:
     ("data", "status"),
     [
         (b"nonsense\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nbad header: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n", 400),
         (b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n", 400),
-        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"GET / HTTP/1.1\r\n" + b"".join(b"h%d: %b\r\n" % (i, b"x" * 90) for i in range(20)) + b"\r\n", 431),
-        (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n\r\n", 431),
+        (
+            b"GET / HTTP/1.1\r\nhost: x\r\n" + b"".join(b"h%d: %b\r\n" % (i, b"x" * 90) for i in range(20)) + b"\r\n",
+            431,
+        ),
+        (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
         (b"GET /" + b"a" * 2000, 431),
-        (b"GET / HTTP/1.1\r\nx: " + b"a" * 2000, 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 2000, 431),
     ],
 )
 def test_what_is_no_request_or_too_long_is_refused_and_hung_up_on(data: bytes, status: int) -> None:
@@ -287,12 +390,12 @@ def test_what_is_no_request_or_too_long_is_refused_and_hung_up_on(data: bytes, s
 
 def test_a_chunk_or_a_trailer_without_an_end_is_too_long_as_well() -> None:
     async def extension(client: Client) -> None:
-        await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         await client.send(b"1;" + b"x" * 2000)
         assert client.statuses == [431]
 
     async def trailer(client: Client) -> None:
-        await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
         await client.send(b"trailer: " + b"x" * 2000)
         assert client.statuses == [431]
 
@@ -341,14 +444,14 @@ def test_a_connection_without_a_request_is_closed_sooner_than_an_idle_one() -> N
 
 def test_a_body_must_come_in_time_and_not_drop_by_drop() -> None:
     async def in_drops(client: Client) -> None:
-        await client.send(b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
         for _ in range(6):
             await client.wait(1)
             await client.send(b"x" * 100)
         assert client.statuses == [408]
 
     async def steady(client: Client) -> None:
-        await client.send(b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
         for _ in range(59):
             await client.wait(1)
             await client.send(b"x" * 1500)
@@ -420,7 +523,7 @@ def test_a_body_is_not_read_faster_than_the_application_takes_it() -> None:
         await echo(scope, receive, send)
 
     async def work(client: Client) -> None:
-        await client.send(b"POST /a HTTP/1.1\r\ncontent-length: 400000\r\n\r\n" + b"x" * 300_000)
+        await client.send(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n" + b"x" * 300_000)
         assert client.transport.paused
         release.set()
         await settle()
@@ -437,7 +540,7 @@ def test_an_early_answer_ends_the_connection_after_the_client_could_read_it() ->
         await send({"type": "http.response.body", "body": b""})
 
     async def work(client: Client) -> None:
-        await client.send(b"POST / HTTP/1.1\r\ncontent-length: 100000000\r\n\r\nxxx")
+        await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\nxxx")
         ((status, headers, _),) = client.answers
         assert (status, headers[b"connection"]) == (413, b"close")
         assert client.transport.eof
@@ -519,7 +622,7 @@ def test_draining_closes_idle_connections_now_and_busy_ones_after_their_answer()
     async def work(client: Client) -> None:
         busy = Client(client.shared, client.clock)
         await client.send(GET)
-        await busy.send(b"GET /slow HTTP/1.1\r\n\r\n")
+        await busy.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
         client.shared.drain()
         assert client.transport.closed
         assert not busy.transport.closed

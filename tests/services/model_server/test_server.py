@@ -229,7 +229,7 @@ def test_files_that_settings_name_are_checked_together(tmp_path: Path) -> None:
 def test_a_client_that_sends_its_headers_too_slowly_is_told_408(store: FolderStore) -> None:
     async def work(running: Running) -> None:
         reader, writer = await running.connect()
-        writer.write(b"POST /v1/models/tiny:predict HTTP/1.1\r\nx: ")
+        writer.write(b"POST /v1/models/tiny:predict HTTP/1.1\r\nhost: x\r\nx: ")
         status, headers, body = await answer(reader)
         assert (status, headers["connection"]) == (408, "close")
         assert "slowly" in json.loads(body)["error"]
@@ -262,7 +262,7 @@ def test_a_client_that_never_reads_its_answers_is_cut_off_and_costs_no_memory(st
 def test_a_body_above_the_limit_is_refused_while_the_client_still_sends_it(store: FolderStore) -> None:
     async def work(running: Running) -> None:
         reader, writer = await running.connect()
-        writer.write(b"POST /v1/models/tiny:predict HTTP/1.1\r\ncontent-length: 50000000\r\n\r\n")
+        writer.write(b"POST /v1/models/tiny:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n")
         writer.write(b"x" * 5_000_000)  # more than the sockets hold
         status, headers, _ = await answer(reader)
         assert (status, headers["connection"]) == (413, "close")
@@ -295,14 +295,17 @@ def test_refusals_are_counted_and_logged_like_answers(store: FolderStore) -> Non
     async def work(running: Running) -> None:
         reader, writer = await running.connect()
         writer.write(b"nonsense\r\n\r\n")
-        assert (await answer(reader))[0] == 400
+        status, headers, _ = await answer(reader)
+        assert status == 400
         writer.close()
         reader, writer = await running.connect()
-        writer.write(b"GET /metrics HTTP/1.1\r\nconnection: close\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         page = (await reader.read()).decode()
         assert 'model_server_requests_total{model="",protocol="http",status="400",version=""} 1.0' in page
         assert "model_server_connections 1.0" in page
-        assert [event["status"] for event in running.parts.events("request")] == [400, 200]
+        noted = running.parts.events("request")
+        assert [event["status"] for event in noted] == [400, 200]
+        assert noted[0]["id"] == headers["x-request-id"]
         writer.close()
 
     with_server(store, work)
