@@ -20,7 +20,7 @@ from services.model_server.following.registry import server_name
 from services.model_server.following.store import Store
 from services.model_server.metrics.counters import ServerStats
 from services.model_server.model_store import ModelStore
-from services.model_server.protocols import DIALECTS, Dialect, Mlflow, Native, OpenInference, TfServing
+from services.model_server.protocols import DIALECTS, Dialect, Mlflow, Native, OpenInference, Probes, TfServing
 from services.model_server.protocols.cors import Cors
 from services.model_server.protocols.traffic import Learning
 from services.model_server.rollout import Rollout
@@ -88,6 +88,7 @@ def create_app(
     routes: list[BaseRoute] = [route for kind in DIALECTS for route in kind(engine, settings, log).routes()]
     native, tf_serving = Native(engine, settings, log), TfServing(engine, settings, log)
     open_inference, mlflow = OpenInference(engine, settings, log), Mlflow(engine, settings, log)
+    probes = Probes(engine, settings, log)
     traffic = Traffic(settings, engine, log)
     if traffic.is_on:
         engine.note = traffic.note
@@ -98,7 +99,8 @@ def create_app(
     routes += learning.routes()
     if folder is not None and worker is not None and settings.feedback:
         learning.siblings = Siblings(folder, worker, learning.remembered)
-    routes.append(Mount("/", app=native.endpoint(native.unknown)))
+    nothing = native.endpoint(native.unknown)
+    routes.append(Mount("/", app=nothing))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -128,12 +130,14 @@ def create_app(
         "/v1/": tf_serving.endpoint(tf_serving.handle),
         "/v2/": open_inference.enter,
         "/invocations": mlflow.endpoint(mlflow.invocations, "POST"),
+        "*": probes.endpoint(probes.whole, guarded=False),
     }
     app.state.turned_away = _turned_away(
         {"/v1/": tf_serving, "/v2/": open_inference, "": native, "/invocations": mlflow}
     )
     app.state.engine, app.state.rollout, app.state.log, app.state.traffic = engine, rollout, log, traffic
     app.router.redirect_slashes = False
+    app.router.default = nothing  # a path that no route matches, such as `*`, or one with a line break in it
     if settings.cors:
         app.cors = Cors(app, settings.cors, engine.stats, log)
     return app

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics. Open without an API key: probes and scrapers have none.
+"""Liveness, readiness and metrics, and `OPTIONS *`. Open without an API key: probes and scrapers have none.
 
 `/v2/health/…` says the same two in the Open Inference Protocol.
 
@@ -11,6 +11,7 @@ import orjson
 from starlette.routing import BaseRoute, Route
 
 from services.model_server.engine import Engine
+from services.model_server.errors import UnknownAddress
 from services.model_server.metrics.exposition import CONTENT_TYPE, Exposition
 from services.model_server.protocols.base import Call, Dialect, Reply
 
@@ -43,6 +44,12 @@ class Probes(Dialect):
             Route("/readyz", self.endpoint(self.ready, methods, guarded=False)),
             Route("/metrics", self.endpoint(self.metrics, methods, guarded=False)),
         ]
+
+    async def whole(self, call: Call) -> Reply:
+        """`OPTIONS *`: which methods the server has, whatever the address (RFC 9110, 9.3.7)."""
+        if call.method != "OPTIONS":
+            raise UnknownAddress("* is no address; it stands for the whole server, and only in OPTIONS * HTTP/1.1.")
+        return Reply(b"", headers=((b"allow", b"GET, HEAD, OPTIONS, POST"),))
 
     async def live(self, _: Call) -> Reply:
         """200 as long as the process answers."""

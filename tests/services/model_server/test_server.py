@@ -291,6 +291,55 @@ def test_there_are_descriptors_for_all_connections_where_the_system_allows_it(
     assert told == ([] if raised is None else [(raised, hard)])
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("OPTIONS *", 200),
+        ("GET *", 404),
+        ("POST *", 404),
+        ("GET /ping/", 404),
+        ("GET /metrics/", 404),
+        ("GET /livez/", 404),
+        ("GET /models/", 404),
+        ("GET /predict/tiny/", 404),
+        ("GET //livez", 404),
+        ("GET /page", 404),
+        ("GET /a%0Ab", 404),
+        ("GET /predict/a%0Ab%2Fc", 404),
+        ("GET /v1", 404),
+        ("GET /v1%0A", 404),
+        ("GET /v2/%0A", 404),
+        ("OPTIONS /livez", 405),
+        ("OPTIONS /nowhere", 404),
+    ],
+)
+def test_an_address_that_nobody_has_is_answered_in_the_usual_form(store: FolderStore, line: str, status: int) -> None:
+    async def work(running: Running) -> None:
+        reader, writer = await running.connect()
+        writer.write(f"{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        found, headers, body = await answer(reader)
+        assert found == status
+        assert headers["x-request-id"]
+        if status == 200:
+            assert (headers["allow"], body) == ("GET, HEAD, OPTIONS, POST", b"")
+        else:
+            assert list(json.loads(body)) == ["error"]
+        assert running.parts.events("request_failed") == []
+        writer.close()
+
+    with_server(store, work)
+
+
+def test_whoever_asks_for_the_whole_server_needs_no_key(store: FolderStore) -> None:
+    async def work(running: Running) -> None:
+        reader, writer = await running.connect()
+        writer.write(b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\nGET /a%0Ab HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert [(await answer(reader))[0] for _ in range(2)] == [200, 401]
+        writer.close()
+
+    with_server(store, work, api_key="s3cret")
+
+
 def test_refusals_are_counted_and_logged_like_answers(store: FolderStore) -> None:
     async def work(running: Running) -> None:
         reader, writer = await running.connect()
