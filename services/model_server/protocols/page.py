@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _GUARDS: Headers = (
     (b"content-security-policy", POLICY),
     (b"x-content-type-options", b"nosniff"),
@@ -79,7 +81,7 @@ class Page(Dialect):
 
     async def root(self, call: Call) -> Reply:
         """The page to whoever asks for HTML, else what KServe V1 clients look for."""
-        if ENTRY in self._files and "text/html" in (call.header(b"accept") or "").lower():
+        if ENTRY in self._files and prefers_html(",".join(call.all_headers(b"accept"))):
             return _answer(call, self._files[ENTRY], b"accept, accept-encoding")
         return Reply(ALIVE, headers=((b"vary", b"accept"),))
 
@@ -89,6 +91,20 @@ class Page(Dialect):
         if file is None:
             raise UnknownAddress("The page has no such file.")
         return _answer(call, file, b"accept-encoding")
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether an `Accept` (RFC 9110, 12.5.1) names HTML, and JSON no more than that.
+
+    Who takes anything is a program: browsers name HTML.
+    """
+    weights: dict[str, float] = {}
+    for entry in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        told = next((value for name, _, value in (part.partition("=") for part in parameters) if name == "q"), "1")
+        weights[kind] = float(told) if _WEIGHT.fullmatch(told) else 1.0
+    json = next((weights[kind] for kind in ("application/json", "application/*", "*/*") if kind in weights), 0.0)
+    return 0.0 < weights.get("text/html", 0.0) >= json
 
 
 def _answer(call: Call, file: File, vary: bytes) -> Reply:

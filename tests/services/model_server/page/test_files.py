@@ -39,6 +39,34 @@ def test_the_root_says_that_it_is_alive_to_everybody_else(store: FolderStore, he
     assert response.headers["vary"] == "accept"
 
 
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ("application/json, text/html;q=0.5", False),
+        ("text/html;q=0.5, application/json", False),
+        ("text/html;q=0.5, */*", False),
+        ("text/html; level=1; Q=0.5, application/*;q=0.6", False),
+        ("text/html;q=0", False),
+        ("text/*", False),
+        ("text/html", True),
+        ("TEXT/HTML;charset=utf-8, application/json;q=0.9", True),
+        ("application/json;q=0.2, text/html;q=0.5, */*;q=0.9", True),
+        ("text/html, application/json", True),
+        ("text/html;q=lots", True),
+    ],
+)
+def test_whoever_would_rather_have_json_gets_json(store: FolderStore, accept: str, html: bool) -> None:
+    response = asked(store, "/", headers={"accept": accept})
+
+    assert response.headers["content-type"].startswith("text/html" if html else "application/json")
+
+
+def test_several_lines_of_what_is_accepted_are_one_list(store: FolderStore) -> None:
+    lines = [("accept", "text/html;q=0.5"), ("accept", "application/json")]
+
+    assert asked(store, "/", headers=lines).json() == {"status": "alive"}
+
+
 def test_without_the_page_the_root_is_alive_to_browsers_too_and_has_no_files(store: FolderStore) -> None:
     assert asked(store, "/", headers=BROWSER, page=False).json() == {"status": "alive"}
     assert asked(store, "/page/app.js", page=False).status_code == 404
