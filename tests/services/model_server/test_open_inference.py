@@ -543,9 +543,53 @@ def test_a_body_that_unpacks_to_more_than_a_body_may_be_is_refused(
         assert len(response.content) < 500
 
 
+def members(*contents: bytes) -> bytes:
+    return b"".join(map(gzip.compress, contents))
+
+
+NOISE = np.random.default_rng(0).bytes(150_000).hex().encode()  # packs to half its size, so not within one step
+
+
+@pytest.mark.parametrize("ends", [(), (1,), (1, 1, 2), (60_000, 300_000), (5, 6, 150_000, 150_001, 300_050)])
+def test_a_body_may_be_several_members_of_gzip(store: FolderStore, ends: tuple[int, ...]) -> None:
+    body = json.dumps({"id": NOISE.decode(), "inputs": [TINY]}).encode()
+    packed = members(*(body[start:end] for start, end in zip((0, *ends), (*ends, len(body)), strict=True)), b"")
+    response = ask(store, "POST", INFER, packed, {"content-encoding": "gzip"})
+    assert output(response).shape == (1, 3)
+    assert response.json()["id"] == NOISE.decode()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
+def test_the_members_of_a_body_unpack_to_no_more_than_one_alone(store: FolderStore, size: int) -> None:
+    document, limit = json.dumps({"inputs": [TINY]}).encode(), 2 << 20
+    for extra, status in ((0, 200), (1, 413), (64 << 20, 413)):
+        spaces = b" " * size
+        left = limit + extra - len(document)
+        count = min(left // size, 400)
+        packed = members(document, *[spaces] * count, b" " * (left - count * size))
+        response = ask(store, "POST", INFER, packed, {"content-encoding": "gzip"}, max_body_bytes=limit)
+        assert response.status_code == status, response.text
+
+
+def test_a_body_in_more_members_than_anybody_writes_is_refused(store: FolderStore) -> None:
+    body = members(json.dumps({"inputs": [TINY]}).encode(), b"")
+    for count, status in ((254, 200), (255, 400), (50_000, 400)):
+        packed = body + members(b"") * count
+        assert len(packed) <= 1 << 20
+        response = ask(store, "POST", INFER, packed, {"content-encoding": "gzip"}, max_body_bytes=1 << 20)
+        assert response.status_code == status, response.text
+    few = ask(store, "POST", INFER, body + members(b"") * 62, {"content-encoding": "gzip"}, max_body_bytes=2000)
+    assert few.status_code == 200, few.text
+
+
 @pytest.mark.parametrize(
     ("encoding", "body", "status", "told"),
     [
+        ("gzip", members(b"{", b"}") + b"more", 400, "after the end"),
+        ("gzip", members(b"{", b"}")[:-3], 400, "cut off"),
+        ("gzip", members(b"{", b"}")[:-8] + b"\0" * 8, 400, "damaged"),
+        ("gzip", members(b"{}") + zlib.compress(b""), 400, "after the end"),
+        ("deflate", zlib.compress(b"{") + zlib.compress(b"}"), 400, "after the end"),
         ("gzip", b"not packed", 400, "it is not gzip, or damaged"),
         ("deflate", b"", 400, "cut off"),
         ("gzip", gzip.compress(b"{}")[:-3], 400, "cut off"),
