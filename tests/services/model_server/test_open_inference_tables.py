@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from services.model_server.protocols.open_inference.datatypes import NUMBERS as DTYPES
 from services.model_server.protocols.open_inference.framing import write_texts
 from tests.services.model_server.parts import (
     NUMBER_ROWS,
@@ -162,17 +163,89 @@ def test_one_row_without_its_batch_dimension_is_answered_in_kind(
 
 
 @numbers
-def test_a_table_of_numbers_takes_what_fits_into_fp32(table: FolderStore, tmp_path: Path) -> None:
-    tensors = [
-        column("age", [39, 61, 20], "UINT8"),
-        column("bmi", [21.5, None, 30.25], "FP16"),
-        column("s1", [3, -2, 4], "INT16"),
-    ]
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("UINT8", "FP16", "INT16"),
+        ("INT64", "FP64", "FP32"),
+        ("UINT64", "FP64", "INT32"),
+        ("INT8", "FP32", "FP64"),
+        ("UINT32", "FP64", "INT8"),
+        ("UINT16", "FP16", "INT64"),
+    ],
+)
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_table_of_numbers_takes_numbers_of_every_kind(
+    table: FolderStore, tmp_path: Path, kinds: tuple[str, ...], binary: bool
+) -> None:
+    cells: list[list[Any]] = [[39, 61, 20], [21.5, None, 30.25], [3, -2, 4]]
+    tensors = [column(name, data, kind) for name, data, kind in zip(NUMBERS, cells, kinds, strict=True)]
+    response = in_bytes(table, tensors) if binary else infer(table, tensors)
     rows = [[39, 21.5, 3], [61, np.nan, -2], [20, 30.25, 4]]
-    np.testing.assert_allclose(scores(infer(table, tensors)), expected(tmp_path / "v1", rows), rtol=1e-5)
-    refused = infer(table, [tensors[0] | {"datatype": "INT64"}, *tensors[1:]])
+    np.testing.assert_allclose(scores(response), expected(tmp_path / "v1", rows), rtol=1e-5)
+
+
+def in_bytes(store: FolderStore, tensors: list[dict[str, Any]]) -> httpx.Response:
+    """Sends tensors of numbers as bytes behind the JSON."""
+    head, content = [], b""
+    for entry in tensors:
+        part = np.array(entry["data"], dtype=np.float64).astype(DTYPES[entry["datatype"]]).tobytes()
+        content += part
+        head.append({name: entry[name] for name in ("name", "datatype", "shape")})
+        head[-1]["parameters"] = {"binary_data_size": len(part)}
+    text = json.dumps({"inputs": head}).encode()
+    return infer(store, [], text + content, **{"inference-header-content-length": str(len(text))})
+
+
+@numbers
+@pytest.mark.parametrize("binary", [False, True])
+def test_all_columns_of_numbers_in_one_tensor_may_be_of_every_kind(
+    table: FolderStore, tmp_path: Path, binary: bool
+) -> None:
+    for kind, rows in (("INT64", [[39, 21, 3], [61, 7, -2]]), ("FP64", [[39, 21.5, 0.1], [61, 7, -0.2]])):
+        tensor = column("row", rows, kind, [2, 3])
+        response = in_bytes(table, [tensor]) if binary else infer(table, [tensor])
+        np.testing.assert_allclose(scores(response), expected(tmp_path / "v1", rows), rtol=1e-5)
+
+
+@both
+@pytest.mark.parametrize("kind", ["INT64", "UINT64", "FP64"])
+def test_numbers_with_more_digits_than_the_model_has_are_rounded_as_in_every_dialect(
+    table: FolderStore, tmp_path: Path, kind: str
+) -> None:
+    contract = json.loads((tmp_path / "v1" / "contract.json").read_text())
+    large = 2**24 + 1
+    others = [column("bmi", [1]), column("s1", [1])]
+    row: list[Any] = [large, 1, 1]
+    if contract["input"]["dtype"] == "string":
+        others = [WORDS[name] | {"shape": [1], "data": WORDS[name]["data"][:1]} for name in ("city", "income", "size")]
+        row = [str(large), "Oslo", "1200.5", "1"]
+    tensors = [column("age", [large], kind), *others]
+    found = scores(infer(table, tensors))
+    np.testing.assert_allclose(found, expected(tmp_path / "v1", [row]), rtol=1e-6)
+
+    async def work(server: Server) -> Any:
+        return (await server.client.post("/v1/models/m:predict", json={"instances": [row]})).json()["predictions"]
+
+    np.testing.assert_allclose(found, run(over(table, work)), rtol=1e-6)
+
+
+@numbers
+def test_a_number_beyond_the_models_own_is_infinite_and_counted_as_strange(table: FolderStore) -> None:
+    async def work(server: Server) -> Any:
+        tensors = [NUMBERS["age"] | {"datatype": "FP64", "data": [1e300, 1, 1]}, NUMBERS["bmi"], NUMBERS["s1"]]
+        response = await server.client.post(INFER, json={"inputs": tensors})
+        assert response.status_code == 200, response.text
+        return (await server.client.get("/metrics")).text
+
+    assert 'model_server_out_of_range_rows_total{model="m",version="1"} 1.0' in run(over(table, work))
+
+
+@numbers
+def test_words_are_no_numbers(table: FolderStore) -> None:
+    refused = infer(table, [column("age", ["39", "61", "20"], "BYTES"), NUMBERS["bmi"], NUMBERS["s1"]])
     assert refused.status_code == 400
-    assert "Input 'age' is INT64; this model takes FP32" in refused.json()["error"]
+    assert refused.json()["error"] == ("Input 'age' is BYTES; this model takes FP32, and every other kind of number.")
 
 
 @words

@@ -1,7 +1,8 @@
 """The datatypes of the protocol: their names, their bytes, and which of them a model's input holds exactly.
 
 A tensor is taken if every value that its datatype can have is a value of the model's input: FP32 takes FP16, BF16, BOOL
-and integers of 8 and 16 bits, and neither FP64 nor INT32. What is taken does not depend on the numbers that came.
+and integers of 8 and 16 bits, and neither FP64 nor INT32. What is taken does not depend on the numbers that came. The
+columns of a table take all numbers, see `inputs`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ from services.model_server.protocols.open_inference.request import Request, Tens
 from services.model_server.protocols.tables import check_names, listed, to_rows
 from services.model_server.protocols.tensors import Array, may_hold_booleans, to_array
 
+# A column of numbers takes all of them, and rounds to what the model computes with, as it does with numbers in the JSON
+# of every dialect: data frames have INT64 and FP64, whatever they hold.
+_FOR_NUMBERS = tuple(NUMBERS)
 # What a table's cells may be where the model takes texts: a text can be any number.
 _FOR_TEXTS = (*(name for name in NUMBERS if name != BOOL), BYTES)
 
@@ -63,7 +66,7 @@ def _whole(tensors: Sequence[Tensor], body: bytes, contract: Contract) -> tuple[
     if len(tensors) > 1 or tensor.name != spec.name:
         got = listed([tensor.name for tensor in tensors], 128)
         raise BadInput(f"This model takes the input '{spec.name}' and nothing else, got: {got}.")
-    _check_datatype(tensor, NAMES[spec.dtype], FITTING[spec.dtype])
+    _check_datatype(tensor, NAMES[spec.dtype], _taken(contract))
     single = _fits(tensor.shape, spec.sample_shape)
     if not single and not (tensor.shape and _fits(tensor.shape[1:], spec.sample_shape)):
         raise BadInput(
@@ -94,7 +97,7 @@ def _columns(tensors: dict[str, Tensor], body: bytes, contract: Contract) -> tup
     if contract.input.dtype != "string":
         dtype = contract.input.array_dtype
         for tensor in tensors.values():
-            _check_datatype(tensor, NAMES[contract.input.dtype], FITTING[contract.input.dtype])
+            _check_datatype(tensor, NAMES[contract.input.dtype], _taken(contract))
         numbers = [_numbers(tensors[name], body, dtype, nulls=True).reshape(-1) for name in contract.column_names]
         return np.stack(numbers, axis=1), single
     cells = [_cells(tensors[column.name], body, column) for column in contract.columns]
@@ -116,12 +119,18 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     )
 
 
+def _taken(contract: Contract) -> tuple[str, ...]:
+    """Returns the datatypes that the numbers of a model's input may have."""
+    return _FOR_NUMBERS if contract.columns and contract.input.dtype != "string" else FITTING[contract.input.dtype]
+
+
 def _check_datatype(tensor: Tensor, target: str, fitting: tuple[str, ...]) -> None:
     if tensor.datatype not in fitting:
         others = ", ".join(name for name in fitting if name != target)
+        told = "every other kind of number" if fitting == _FOR_NUMBERS else f"what that holds without loss: {others}"
         raise BadInput(
             f"Input '{shown(tensor.name)}' is {tensor.datatype}; this model takes {target}"
-            + (f", and what that holds without loss: {others}." if others else ".")
+            + (f", and {told}." if others else ".")
         )
 
 
@@ -139,7 +148,10 @@ def _numbers(tensor: Tensor, body: bytes, dtype: np.dtype[Any] | None, nulls: bo
                 f"Input '{shown(tensor.name)}' has {array.size} values in 'data'; its shape "
                 f"{shown_shape(tensor.shape)} makes {str(tensor.elements)[:20]}."
             )
-    return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+    if dtype is None or array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is counted as strange
+        return array.astype(dtype)
 
 
 def _from_json(tensor: Tensor, body: bytes, nulls: bool) -> Array:
