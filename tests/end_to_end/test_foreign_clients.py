@@ -145,6 +145,17 @@ def test_tritonclient_reads_metadata_and_the_index(triton: dict[str, Any]) -> No
     assert index == {("pictures", "1", "READY"), ("table", "1", "READY")}
 
 
+def test_tritonclient_reads_the_configuration(triton: dict[str, Any]) -> None:
+    assert "model_configuration" in triton["server"]["extensions"]
+    found = triton["configuration"]
+    assert (found["name"], found["platform"], found["backend"]) == ("pictures", "onnxruntime_onnx", "onnxruntime")
+    assert found["max_batch_size"] == 256
+    assert found["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [28, 28]}]
+    assert found["output"] == [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10]}]
+    kinds = {tensor["name"]: tensor["data_type"] for tensor in triton["table configuration"]["input"]}
+    assert kinds == {"age": "TYPE_FP32", "city": "TYPE_STRING", "income": "TYPE_FP32", "size": "TYPE_STRING"}
+
+
 @pytest.mark.parametrize(
     "way",
     [

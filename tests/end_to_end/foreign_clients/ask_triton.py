@@ -61,6 +61,8 @@ def main(address: str, samples: Any) -> dict[str, Any]:
         "server": client.get_server_metadata(),
         "metadata": client.get_model_metadata("pictures", "1"),
         "table metadata": client.get_model_metadata("table"),
+        "configuration": client.get_model_config("pictures", "1"),
+        "table configuration": client.get_model_config("table"),
         "index": client.get_model_repository_index(),
         "binary": whole.as_numpy("probabilities").tolist(),
         "header": {key: whole.get_response()[key] for key in ("id", "model_name", "model_version")},

@@ -54,7 +54,7 @@ def test_the_server_says_its_name_and_what_it_can_do(store: FolderStore) -> None
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (body["name"], body["version"]) == ("regatta", version)
     assert body["extensions"] == [
-        "binary_tensor_data", "classification", "model_repository", "parameters", "statistics",
+        "binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "statistics",
     ]  # fmt: skip
     assert ask(store, "GET", "/v2/").json() == body
 
@@ -108,6 +108,57 @@ def test_metadata_says_versions_and_tensors(store: FolderStore, path: str) -> No
         "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 2, 2]}],
         "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}],
     }
+
+
+@pytest.mark.parametrize("path", ["/v2/models/tiny/config", "/v2/models/tiny/versions/1/config"])
+def test_the_configuration_says_tensors_without_their_batch_and_how_large_a_batch_may_be(
+    store: FolderStore, path: str
+) -> None:
+    assert ask(store, "GET", path, max_batch=32).json() == {
+        "name": "tiny",
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": 32,
+        "input": [{"name": "image", "data_type": "TYPE_FP32", "dims": [2, 2]}],
+        "output": [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": [3]}],
+        "dynamic_batching": {},
+    }
+
+
+def test_the_configuration_of_a_table_has_one_value_for_each_row_of_a_column(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_kind(tmp_path / "v1", "regression words"), "tiny", "1")
+    found = ask(store, "GET", "/v2/models/tiny/config").json()
+    assert found["input"] == [
+        {"name": name, "data_type": f"TYPE_{kind}", "dims": [1], "reshape": {"shape": []}}
+        for name, kind in (("age", "FP32"), ("city", "STRING"), ("income", "FP32"), ("size", "STRING"))
+    ]
+    assert found["output"] == [{"name": "prediction", "data_type": "TYPE_FP32", "dims": [1]}]
+
+
+@pytest.mark.parametrize(
+    ("engine", "platform", "backend"),
+    [("onnx", "onnxruntime_onnx", "onnxruntime"), ("keras", "tensorflow_keras", "tensorflow")],
+)
+def test_metadata_and_configuration_say_what_computes_a_model(
+    store: FolderStore, engine: str, platform: str, backend: str
+) -> None:
+    async def work() -> None:
+        async with serving(store) as server:
+            served = server.engine.find("tiny")
+            served.contract = served.contract.model_copy(update={"engine": engine})
+            assert (await server.client.get("/v2/models/tiny")).json()["platform"] == platform
+            found = (await server.client.get("/v2/models/tiny/config")).json()
+            assert (found["platform"], found["backend"]) == (platform, backend)
+
+    run(work())
+
+
+def test_all_names_are_listed_whether_they_are_ready_or_not(store: FolderStore, tmp_path: Path) -> None:
+    store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2", "previous")
+    for path in ("/v2/models", "/v2/models/"):
+        response = ask(store, "GET", path, models="tiny,tiny@previous,later")
+        assert (response.status_code, response.json()) == (200, {"models": ["later", "tiny"]})
 
 
 def test_metadata_and_statistics_know_all_versions_that_are_loaded(store: FolderStore, tmp_path: Path) -> None:
@@ -175,7 +226,10 @@ def test_models_are_not_loaded_by_call_because_the_registry_decides(store: Folde
         ("GET", "/v2/repository/index", 405, "POST"),
         ("GET", "/v2/repository/models/tiny/load", 405, "POST"),
         ("POST", "/v2/models/tiny/stats", 405, "GET, HEAD"),
-        ("GET", "/v2/models", 404, "GET /v2/models/NAME"),
+        ("POST", "/v2/models", 405, "GET, HEAD"),
+        ("POST", "/v2/models/tiny/config", 405, "GET, HEAD"),
+        ("GET", "/v2/models/none/config", 404, "unknown model: 'none'"),
+        ("GET", "/v2/models/tiny/versions/9/config", 404, "version 9"),
         ("GET", "/v2/models/tiny/versions/x", 404, "nothing at this address"),
         ("GET", "/v2/models/tiny/versions/-1", 404, "nothing at this address"),
         ("GET", "/v2/nothing", 404, "nothing at this address"),
@@ -212,6 +266,8 @@ def test_other_addresses_and_methods_are_refused_in_the_form_of_the_protocol(
         ("/v2/models/tiny", 401),
         ("/v2/models/ready", 401),
         ("/v2/models/stats", 401),
+        ("/v2/models", 401),
+        ("/v2/models/tiny/config", 401),
         ("/v2/nothing/ready", 401),
     ],
 )
@@ -383,6 +439,8 @@ def test_a_tensor_that_does_not_fit_is_refused_with_a_sentence(
         ({"inputs": [TINY], "id": 7}, "'id' must be a string"),
         ({"inputs": [TINY], "parameters": 3}, "'parameters' that are no object"),
         ({"inputs": [TINY], "parameters": {"binary_data_output": "yes"}}, "binary_data_output must be true or false"),
+        ({"inputs": [TINY], "parameters": {"triton_x": 1}}, "starting with 'triton_' are reserved"),
+        ({"inputs": [TINY], "parameters": {"a": 1, "triton_enable_empty_final_response": True}}, "are reserved"),
         ({"inputs": [TINY], "outputs": {}}, "'outputs' must be a list"),
         ({"inputs": [TINY], "outputs": ["probabilities"]}, "'outputs' must be a list of objects"),
         ({"inputs": [TINY], "outputs": [{}]}, "must have a 'name'"),
@@ -655,6 +713,7 @@ def test_statistics_count_rows_calls_and_times_of_all_dialects(store: FolderStor
             found = await statistics(server)
             assert (found["name"], found["version"]) == ("tiny", "1")
             assert (found["inference_count"], found["execution_count"]) == (6, 4)
+            assert (found["response_stats"], found["memory_usage"]) == ({}, [])
             assert found["last_inference"] > 1.7e12
             parts = found["inference_stats"]
             assert {name: part["count"] for name, part in parts.items()} == {

@@ -61,6 +61,31 @@ def send(store: FolderStore, content: bytes, headers: dict[str, str], path: str 
     return response
 
 
+HEAD = json.dumps({"inputs": [{"name": "image", "datatype": "FP32", "shape": [2, 2, 2]}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "content", [HEAD + ROWS.tobytes(), ROWS.tobytes(), ROWS.astype("u1").tobytes(), b'{"a": \xff}']
+)
+def test_bytes_without_the_header_that_says_so_are_told_which_one_is_missing(
+    store: FolderStore, content: bytes
+) -> None:
+    response = send(store, content, {})
+    assert response.status_code == 400
+    assert "JSON Parse error: " in response.json()["error"]
+    assert "need the header Inference-Header-Content-Length: how many bytes" in response.json()["error"]
+    told = send(store, content, {HEADER: str(len(content))}).json()["error"]
+    assert "need the header" not in told
+
+
+@pytest.mark.parametrize("content", [b'{"inputs": [', b'{"inputs": []} more', "{ü\t\r\n".encode(), b" "])
+def test_a_slip_in_the_json_is_told_as_one(store: FolderStore, content: bytes) -> None:
+    response = send(store, content, {})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("JSON Parse error: ")
+    assert "Inference-Header" not in response.json()["error"]
+
+
 def decoded(response: httpx.Response) -> tuple[dict[str, Any], bytes]:
     """The JSON and the bytes of an answer, as a client takes it apart."""
     assert response.status_code == 200, response.text

@@ -9,15 +9,26 @@ from urllib.parse import unquote
 from services.model_server.errors import BadRequest, UnknownAddress, WrongMethod
 
 _READ, _SEND = "GET, HEAD", "POST"
-_MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[0-9]+))?(?:/(?P<verb>ready|infer|stats))?")
+_MODEL = re.compile(
+    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[0-9]+))?(?:/(?P<verb>ready|infer|config|stats))?"
+)
 _REPOSITORY = re.compile(r"/v2/repository/(?:(?P<index>index)|models/(?P<name>[^/]+)/(?P<verb>load|unload))")
-_FIXED = {"/v2": "server", "/v2/health/live": "live", "/v2/health/ready": "server_ready", "/v2/models/stats": "stats"}
+_FIXED = {
+    "/v2": "server",
+    "/v2/health/live": "live",
+    "/v2/health/ready": "server_ready",
+    "/v2/models": "models",
+    "/v2/models/stats": "stats",
+}
 # Probes have no API key, and learn nothing here but whether something is ready.
 OPEN = frozenset({"live", "server_ready", "ready"})
 
 
 class Address(NamedTuple):
-    """One call: `verb` is server, live, server_ready, metadata, ready, infer, stats, index, load or unload."""
+    """One call.
+
+    `verb` is server, live, server_ready, models, metadata, config, ready, infer, stats, index, load or unload.
+    """
 
     verb: str
     allowed: str

@@ -34,8 +34,14 @@ from services.model_server.errors import (
 from services.model_server.events import EventLog
 from services.model_server.protocols.base import SHORT_BYTES, Call, Dialect, Reply
 from services.model_server.protocols.open_inference.addresses import OPEN, Address, check_address, read_address
+from services.model_server.protocols.open_inference.configuration import describe_configuration
 from services.model_server.protocols.open_inference.framing import HEADER
-from services.model_server.protocols.open_inference.metadata import SERVER, describe_model, repository_index
+from services.model_server.protocols.open_inference.metadata import (
+    SERVER,
+    describe_model,
+    list_models,
+    repository_index,
+)
 from services.model_server.protocols.open_inference.reading import read_body
 from services.model_server.protocols.open_inference.request import shown
 from services.model_server.protocols.open_inference.statistics import describe_stats
@@ -113,6 +119,11 @@ class OpenInference(Dialect):
             case "metadata":
                 model = call.model = self._find(address)
                 return _json(describe_model(model, self.engine))
+            case "config":
+                model = call.model = self._find(address)
+                return _json(describe_configuration(model, self.settings.max_batch))
+            case "models":
+                return _json(list_models(self.engine))
             case "stats":
                 return self._statistics(address)
             case "index":

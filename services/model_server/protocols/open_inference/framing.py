@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 from services.model_server.errors import BadInput, BadRequest
+from services.model_server.package import Contract
+from services.model_server.protocols.tensors import load_samples
 
 HEADER = b"inference-header-content-length"
+# What no JSON has, not even within a text: control characters but tab and line breaks, and bytes that UTF-8 has not.
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\xc0\xc1\xf5-\xff]")
 _LENGTH = struct.Struct("<I")
 
 
@@ -30,6 +36,28 @@ def json_length(header: str | None, size: int) -> int:
             f"{size}, which is the length of this body."
         )
     return int(text)
+
+
+def read_document(body: bytes, contract: Contract, told: bool) -> Any:
+    """Parses a body that is JSON as a whole.
+
+    Args:
+        body: All of it.
+        contract: Of the model that is asked.
+        told: Whether its sender said how long the JSON is.
+
+    Raises:
+        BadRequest: it is not JSON. With bytes that no JSON has, it looks like tensors of which nothing was said.
+    """
+    try:
+        return load_samples(body, contract, (("inputs", 0, "data"),), tokens=True)
+    except BadRequest as error:
+        if told or _BINARY.search(body) is None:
+            raise
+        raise BadRequest(
+            f"{error}. Binary tensors need the header Inference-Header-Content-Length: how many bytes of JSON are in "
+            "front of them, or 0."
+        ) from None
 
 
 def read_texts(body: bytes, start: int, stop: int, count: int, name: str) -> list[str]:

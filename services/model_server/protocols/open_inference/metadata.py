@@ -12,9 +12,17 @@ from services.model_server.served import ServedModel, Slot
 SERVER = {
     "name": "regatta",
     "version": "0.1.0",
-    "extensions": ["binary_tensor_data", "classification", "model_repository", "parameters", "statistics"],
+    "extensions": [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "parameters",
+        "statistics",
+    ],
 }
-_PLATFORM = "onnxruntime_onnx"
+PLATFORMS = {"onnx": "onnxruntime_onnx", "keras": "tensorflow_keras"}
+"""What computes a model and the form it is in, by the contract's engine."""
 
 
 def describe_model(model: ServedModel, engine: Engine) -> dict[str, Any]:
@@ -24,10 +32,15 @@ def describe_model(model: ServedModel, engine: Engine) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": sorted(loaded, key=int),
-        "platform": _PLATFORM,
+        "platform": PLATFORMS[model.contract.engine],
         "inputs": _inputs(model.contract),
         "outputs": [_tensor(output.name, NAMES[output.dtype], output.shape)],
     }
+
+
+def list_models(engine: Engine) -> dict[str, list[str]]:
+    """Lists the names of the models that are served, ready or not, as KServe's server does."""
+    return {"models": sorted({slot.ref.name for slot in engine.slots.values()})}
 
 
 def repository_index(engine: Engine, only_ready: bool) -> list[dict[str, str]]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from services.model_server.engine import Answer
 from services.model_server.protocols.base import Call, Prepared, Reply
-from services.model_server.protocols.open_inference.framing import json_length
+from services.model_server.protocols.open_inference.framing import json_length, read_document
 from services.model_server.protocols.open_inference.inputs import read_inputs
 from services.model_server.protocols.open_inference.known import recall, remember
 from services.model_server.protocols.open_inference.outputs import check_wanted, write_answer
 from services.model_server.protocols.open_inference.request import raw_request, read_request
-from services.model_server.protocols.tensors import load_json, load_samples
+from services.model_server.protocols.tensors import load_json
 from services.model_server.served import ServedModel
-
-_DATA = ("inputs", 0, "data")
 
 
 def read_body(header: str | None, _: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
@@ -38,7 +36,7 @@ def read_body(header: str | None, _: Call, model: ServedModel, body: bytes | mem
         request = read_request(load_json(head, tokens=True), start, size, contract)
     elif start or not body:
         content = bytes(body)
-        request = read_request(load_samples(content, contract, (_DATA,), tokens=True), start, size, contract)
+        request = read_request(read_document(content, contract, header is not None), start, size, contract)
     else:
         request, content = raw_request(bytes(body), contract)
     check_wanted(request, contract)

@@ -13,6 +13,8 @@ from services.model_server.scale import AS_IS
 
 _MOST_DIMENSIONS = 16
 _SHOWN_BYTES = 64
+# What Triton keeps for itself among the parameters of a request; its HTTP server refuses every one of them.
+_RESERVED = "triton_"
 _ABSENT: Any = object()
 
 
@@ -76,6 +78,10 @@ def read_request(document: Any, start: int, size: int, contract: Contract) -> Re
     if identity is not None and not isinstance(identity, str):
         raise BadRequest("'id' must be a string.")
     parameters = _parameters(document, "The request")
+    if any(name.startswith(_RESERVED) for name in parameters):
+        raise BadRequest(
+            "parameter keys starting with 'triton_' are reserved for Triton usage, and none is known here."
+        )
     entries = document.get("inputs")
     if not isinstance(entries, list) or not entries:
         raise BadRequest("'inputs' must be a list of one or more tensors.")

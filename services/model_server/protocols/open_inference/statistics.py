@@ -2,6 +2,8 @@
 
 Triton's words: an inference is a row, an execution a batch; times add up in nanoseconds. `compute_input` is from the
 arrival of a request to its place in the queue. What is done after the model has answered is not measured, and is 0.
+`response_stats` are of models with several answers to a request, which none is here; how much of the memory of this
+process is a model's is not known, so `memory_usage` is empty.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ def describe_stats(stats: ModelStats) -> dict[str, Any]:
             "cache_hit": {"count": 0, "ns": 0},
             "cache_miss": {"count": 0, "ns": 0},
         },
+        "response_stats": {},
         "batch_stats": [
             {
                 "batch_size": rows,
@@ -41,6 +44,7 @@ def describe_stats(stats: ModelStats) -> dict[str, Any]:
             }
             for rows, tally in sorted(stats.runs.items())
         ],
+        "memory_usage": [],
     }
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from services.model_server.protocols.open_inference import OpenInference
-from services.model_server.protocols.open_inference.datatypes import FITTING, NAMES
+from services.model_server.protocols.open_inference.datatypes import BOOL, FITTING, NAMES, NUMBERS
 from services.model_server.protocols.openapi.models import Described
 from services.model_server.protocols.openapi.operations import SCALE, Paths, body, operation
 from services.model_server.protocols.openapi.schemas import TEXT, Schema, items_of, object_of, one_of
 
 _TAG = OpenInference.name
+_NUMERIC = [name for name in NUMBERS if name != BOOL]
 _PARAMETERS: Schema = {"type": "object"}
 _OPEN = object_of({}, closed=False)
+_MODELS = object_of({"models": items_of(TEXT, least=0)}, closed=False)
+_CONFIG = object_of(
+    {"name": TEXT, "max_batch_size": {"type": "integer"}, "input": items_of(_OPEN), "output": items_of(_OPEN)},
+    closed=False,
+)
 _LIVE = object_of({"live": {"const": True}})
 _READY = object_of(
     {"ready": {"type": "boolean"}, "live": {"type": "boolean"}, "reasons": items_of(TEXT, least=0), "error": TEXT},
@@ -34,6 +40,7 @@ def server_paths() -> Paths:
         "/v2/health/ready": get(
             "ready", "Whether a wanted model is loaded and checked.", _READY, unready=_READY, open_to_all=True
         ),
+        "/v2/models": get("models", "The names of all models.", _MODELS, codes=OpenInference.codes),
         "/v2/models/stats": get("stats", "Times and counts of all models.", _OPEN, codes=OpenInference.codes),
         "/v2/repository/index": {
             "post": operation(
@@ -58,6 +65,9 @@ def paths(model: Described) -> Paths:
         key = f"{_TAG}.{model.key}.{by}"
         codes = OpenInference.codes
         found[start] = {"get": operation(f"{key}.metadata", _TAG, "Its tensors.", _OPEN, codes)}
+        found[f"{start}/config"] = {
+            "get": operation(f"{key}.config", _TAG, "Its tensors, and the most rows of a batch.", _CONFIG, codes)
+        }
         found[f"{start}/ready"] = {
             "get": operation(
                 f"{key}.ready", _TAG, "Whether it answers.", _READY, codes, unready=_READY, open_to_all=True
@@ -88,7 +98,7 @@ def _request(model: Described) -> Schema:
     contract = model.contract
     if contract.columns:
         inputs = [
-            _tensor(column.name, ["FP32"] if column.type == "number" else ["BYTES"], 1) for column in contract.columns
+            _tensor(column.name, _NUMERIC if column.type == "number" else ["BYTES"], 1) for column in contract.columns
         ]
         listed: Schema = items_of(one_of(*inputs), len(inputs))
     else:
