@@ -2,7 +2,8 @@
 
 `/v2/health/…` says the same two in the Open Inference Protocol.
 
-Live means that the process answers. Ready means that at least one wanted model is loaded, warmed and checked.
+Live means that the process answers. Ready means that at least one wanted model is loaded, warmed and checked. A 503 is
+an answer here and no refusal, so it has no Retry-After: urllib3 would wait and ask again, and its caller hear nothing.
 """
 
 from __future__ import annotations

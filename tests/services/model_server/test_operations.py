@@ -49,6 +49,20 @@ def test_every_answer_says_which_version_answered_and_how_long_it_took(store: Fo
     assert headers["x-request-id"]
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready", "/v2/models/tiny/ready", "/v1/models/tiny"])
+def test_who_asks_whether_it_is_ready_hears_no_and_not_when_to_ask_again(tmp_path: Path, path: str) -> None:
+    empty = FolderStore(tmp_path / "cache")
+    response = ask(empty, "GET", path, models="tiny")
+    assert (response.status_code, response.json()["ready"]) == (503, False)
+    assert "retry-after" not in response.headers  # urllib3 would wait and ask again, and its caller never hear "no"
+
+
+@EVERY_DIALECT
+def test_who_cannot_be_answered_yet_hears_when_to_ask_again(tmp_path: Path, path: str) -> None:
+    response = predict(FolderStore(tmp_path / "cache"), path, models="tiny")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
 @pytest.mark.parametrize(
     ("sent", "kept"), [("abc-1", True), ("a" * 128, True), ("a" * 129, False), ("two words", False), ("", False)]
 )

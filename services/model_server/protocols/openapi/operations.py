@@ -78,7 +78,7 @@ def operation(
             "content": {error_kind: {"schema": error}},
         }
     if unready is not None:
-        responses["503"] = {"description": _MEANINGS[503], "content": {JSON: {"schema": unready}}}
+        responses["503"] = {"description": "It is not ready.", "content": {JSON: {"schema": unready}}}
     described: dict[str, Any] = {"operationId": name, "tags": [tag], "summary": summary, "responses": responses}
     if request is not None:
         described["requestBody"] = request
