@@ -10,8 +10,9 @@ from typing import Any
 
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData, open_prepared
-from pipelines.errors import DataError
+from pipelines.errors import DataError, HomeError
 from pipelines.home import StudyFolder
+from pipelines.kept import need_code, read_kept
 from pipelines.recipes import identity
 from pipelines.tracking.addresses import without_secrets
 
@@ -36,8 +37,18 @@ class StudyFacts:
 
     @classmethod
     def read(cls, folder: StudyFolder) -> StudyFacts:
-        """The facts of a study that was begun."""
-        return cls(**json.loads(folder.facts.read_text(encoding="utf-8")))
+        """The facts of a study that was begun.
+
+        Raises:
+            HomeError: They cannot be read.
+        """
+        try:
+            return cls(**json.loads(folder.facts.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise HomeError(
+                f"What study '{folder.root.name}' is cannot be read from {folder.facts}: {error}. Bring that file back "
+                f"from a backup, or begin the study anew with --fresh."
+            ) from None
 
     @classmethod
     def begin(cls, config: SweepConfig, server: str) -> StudyFacts:
@@ -69,8 +80,25 @@ class StudyFacts:
         self.data = found
 
     def recipe(self) -> SweepConfig:
-        """The recipe."""
-        return SweepConfig.model_validate(self.config)
+        """The recipe. Code of the user's that it names may be elsewhere: most verbs call none of it.
+
+        Raises:
+            KeptConfigError: Another version of Regatta has kept it, and this one cannot read it.
+        """
+        return read_kept(SweepConfig, self.config, self._name)
+
+    def need_code(self, *parts: str) -> None:
+        """Makes sure that the user's own code can be had here: that of some parts of the recipe, or all of it.
+
+        Raises:
+            OwnCodeError: It cannot.
+        """
+        need_code(SweepConfig, self.config, self._name, parts)
+
+    @property
+    def _name(self) -> str:
+        """What messages call it."""
+        return f"study '{self.config.get('study')}'"
 
     def prepared(self) -> PreparedData:
         """The data.

@@ -25,6 +25,7 @@ from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
 from pipelines.forms import GRAPH, KERAS_FILE, caller, onnx_runtime, scale_of, served_outputs
 from pipelines.inputs import InputFacts
+from pipelines.kept import read_kept
 from pipelines.package import build_package, form_of, load_checkpoint, outputs_of, score
 from pipelines.profile import profile_of
 from pipelines.promotion.evidence import worst_mistakes
@@ -75,7 +76,8 @@ def judge(request: JudgeRequest) -> Judged:
         DataError: The data is not what the candidate trained on.
         PromotionRefused: The candidate's two forms disagree.
     """
-    config = TrainingConfig.model_validate(request.config)
+    # of code of the user's own, a judgement calls the data's alone
+    config = read_kept(TrainingConfig, request.config, f"study '{request.name}'")
     spec = config.dataset
     data = open_prepared(Path(request.data))
     task = config.goal(data.facts).task

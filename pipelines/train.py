@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from pipelines import devices
 from pipelines.config import Execution, Objective, SweepConfig, TrainingConfig
 from pipelines.datasets.prepared import prepare
@@ -19,6 +17,7 @@ from pipelines.errors import ConfigError, Mistake
 from pipelines.executors.base import Loss, LossKind
 from pipelines.executors.processes import ProcessesExecutor
 from pipelines.home import Home, user_data_folder
+from pipelines.kept import need_code, read_kept
 from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
 from pipelines.recipes import check_with_data
@@ -97,15 +96,18 @@ def from_run(run_id: str) -> Training:
         ConfigError: The run is none of a training, or of another version of Regatta.
     """
     logged = read_run(tracking_server(wait=True), run_id)
+    whose = f"run '{run_id}'"
     try:
-        config = TrainingConfig.model_validate(json.loads(logged.tags["regatta.config"]))
-        objective = Objective.model_validate(json.loads(logged.tags["regatta.objective"]))
+        kept = json.loads(logged.tags["regatta.config"])
+        config = read_kept(TrainingConfig, kept, whose)
+        objective = read_kept(Objective, json.loads(logged.tags["regatta.objective"]), whose)
     except KeyError as missing:
-        text = f"run '{run_id}' is no training of Regatta's: it has no tag {missing}. Give the id of a trial's run"
+        text = f"{whose} is no training of Regatta's: it has no tag {missing}. Give the id of a trial's run"
         raise ConfigError("train", [Mistake("--run", text)]) from None
-    except (ValueError, ValidationError) as error:
-        text = f"the config that run '{run_id}' logged is not one that this version reads: {error}"
+    except ValueError as error:
+        text = f"the config that {whose} logged is no JSON: {error}"
         raise ConfigError("train", [Mistake("--run", text)]) from None
+    need_code(TrainingConfig, kept, whose)
     threads = int(logged.tags.get("regatta.threads", devices.cores()))
     return Training(logged.experiment, config, objective, threads, run_id)
 

@@ -15,6 +15,7 @@ from pipelines.executors.base import Executor
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
+from pipelines.own_code import may_be_elsewhere
 from pipelines.promote import StudyOnDisk, candidates_of, note_evidence, promote_with
 from pipelines.promotion import champions
 from pipelines.promotion.champions import ModelHistory, history_of
@@ -55,6 +56,8 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
     with folder.locked(), ExitStack() as open_rooms:
         facts = StudyFacts.read(folder)
         config = _with_policy(facts.recipe(), settings)
+        # the judge loads models as they are; data may come of own code, and who trains again needs all of it
+        facts.need_code(*(() if config.promotion.seeds else ("dataset",)))
         server = tracking_server(wait=True)
         delivery = read_delivery(folder.journal, server)
         experiment_id = delivery.experiments.get(config.study)
@@ -70,7 +73,8 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
                 f"with: regatta sweep --trials N"
             )
         data = facts.prepared()
-        check_with_data(config, data.facts, f"study '{name}'")
+        with may_be_elsewhere():
+            check_with_data(config, data.facts, f"study '{name}'")
         sender = Sender(folder.journal, make_tracker(server), server)
         journal = Journal(folder.journal, on_append=sender.wake)
         open_rooms.callback(journal.close)
@@ -100,7 +104,8 @@ def _with_policy(config: SweepConfig, settings: Sequence[str]) -> SweepConfig:
         raise ConfigError("promote", [Mistake(f"--set {setting.partition('=')[0]}", text) for setting in others])
     if not settings:
         return config
-    return check_recipe(Document(config.model_dump(mode="json"), {}), f"study '{config.study}'", settings)
+    with may_be_elsewhere():
+        return check_recipe(Document(config.model_dump(mode="json"), {}), f"study '{config.study}'", settings)
 
 
 def report_study(name: str) -> str:

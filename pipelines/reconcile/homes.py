@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import HomeError
+from pipelines.errors import ConfigError, HomeError
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
 from pipelines.reconcile.case import Case, Findings
@@ -67,8 +67,14 @@ def reconcile(home: Home, server: str, open_study: OpenStudy, *, check: bool = F
             except HomeError as error:
                 yield Mended(name, skipped=str(error))
                 continue
-            facts = StudyFacts.read(folder) if folder.exists() else None
-            study = open_study(folder, facts) if facts is not None and current else None
+            try:
+                facts = StudyFacts.read(folder) if folder.exists() else None
+                if facts is not None:
+                    facts.recipe()
+                study = open_study(folder, facts) if facts is not None and current else None
+            except (ConfigError, HomeError) as error:  # of this study alone: the others are looked after
+                yield Mended(name, skipped=str(error))
+                continue
             if study is not None:
                 open_rooms.callback(study.close)
             yield _reconcile(name, Case(folder, Findings(check), facts, study), server)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, HomeError
 from pipelines.facts import StudyFacts
 from pipelines.home import StudyFolder
 from pipelines.recipes import identity
@@ -69,3 +69,13 @@ def test_data_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"prepared data is gone from .*gone"):
         facts.prepared()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"uid": "u"}'])
+def test_facts_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str) -> None:
+    folder = StudyFolder(tmp_path / "torn")
+    folder.root.mkdir()
+    folder.facts.write_text(text)
+
+    with pytest.raises(HomeError, match=r"What study 'torn' is cannot be read from .*study\.json: "):
+        StudyFacts.read(folder)

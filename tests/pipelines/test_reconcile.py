@@ -722,6 +722,43 @@ def test_a_study_that_a_controller_holds_is_left_alone(home: Home, tracker: Memo
     assert set(statuses(tracker)) == {"freeu", "freeu-00000", "freeu-00001"}
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ("{", "What study 'broken' is cannot be read from"),
+        (None, "The config of study 'tiny' is not one that this version of Regatta reads: from_the_future: is no"),
+    ],
+)
+def test_a_study_that_cannot_be_read_keeps_nobody_from_mending_the_others(
+    home: Home, tracker: MemoryTracker, facts: str | None, words: str
+) -> None:
+    folder = crashed(home, "broken")
+    crashed(home, "free")
+    begun = StudyFacts.begin(recipe(), SERVER)
+    begun.config["from_the_future"] = 1
+    begun.write(folder)
+    if facts is not None:
+        folder.facts.write_text(facts)
+
+    found = {mended.study: mended for mended in mend(home)}
+
+    assert (found["broken"].skipped or "").startswith(words)
+    assert not found["broken"].whole
+    assert len(found["free"].said) == 1
+
+
+def test_a_study_whose_own_code_is_elsewhere_is_mended_as_any(home: Home, tracker: MemoryTracker) -> None:
+    folder = crashed(home)
+    facts = StudyFacts.read(folder)
+    facts.config["model"] = {"name": "function", "function": "not_here_at_all:make"}
+    facts.write(folder)
+
+    (found,) = mend(home)
+
+    assert found.skipped is None
+    assert len(found.said) == 1
+
+
 def test_the_journal_of_a_study_that_was_set_aside_is_mended_too(home: Home, tracker: MemoryTracker) -> None:
     folder = crashed(home)
     aside = folder.set_aside()

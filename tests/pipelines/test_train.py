@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from pipelines import train as training
+from pipelines.errors import ConfigError
 from pipelines.records import Failure, TrialSpec, TrialState
 from pipelines.tracking.memory import MemoryTracker
+from pipelines.tracking.runs import LoggedRun
 from tests.pipelines.scripted import (
     Lost,
     Script,
@@ -98,3 +100,33 @@ def test_a_training_whose_own_code_is_wrong_says_why(site: Site, monkeypatch: py
     found = site.train(raises, monkeypatch)
 
     assert (found.result.state, found.result.reason) == (TrialState.FAILED, "ValueError: no such layer")
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        (
+            {"regatta.config": '{"epochs": 0}'},
+            "The config of run 'r1' is not one that this version of Regatta reads: e",
+        ),
+        ({"regatta.config": "{"}, "the config that run 'r1' logged is no JSON"),
+        ({}, "run 'r1' is no training of Regatta's: it has no tag 'regatta.config'"),
+        (
+            {"regatta.config": '{"model": {"name": "function", "function": "not_here_at_all:make"}}'},
+            "Run 'r1' needs code of yours that cannot be had here: model.function: must name code that can be imported",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_trained_again_says_why_in_words(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], words: str
+) -> None:
+    objective = recipe().objective.model_dump_json()
+    logged = LoggedRun("r1", "tiny", {**tags, "regatta.objective": objective})
+    monkeypatch.setattr(training, "read_run", lambda server, run_id: logged)
+
+    with pytest.raises(ConfigError) as caught:
+        training.from_run("r1")
+
+    assert words in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+    assert "type=" not in str(caught.value)

@@ -57,6 +57,15 @@ def study(home: Home, *, state: str = "COMPLETE", delivered: bool = True) -> Stu
     return folder
 
 
+def owned(home: Home, part: str = "model") -> StudyFolder:
+    """A study with code of the user's that is nowhere here."""
+    folder = study(home)
+    facts = StudyFacts.read(folder)
+    facts.config[part] = {"name": "function", "function": "not_here_at_all:make"}
+    facts.write(folder)
+    return folder
+
+
 def test_a_report_can_be_written_again_at_any_time(home: Home) -> None:
     folder = study(home)
 
@@ -72,6 +81,54 @@ def test_the_newest_address_is_that_of_the_newest_sweep_on_a_server(home: Home) 
     study(home)
 
     assert verbs.newest_address().startswith(f"{SERVER}/#/experiments/0/runs?")
+
+
+@pytest.mark.parametrize("part", ["model", "dataset"])
+def test_report_and_address_need_none_of_the_users_own_code(home: Home, part: str) -> None:
+    folder = owned(home, part)
+
+    assert verbs.report_study("tiny") == str(folder.report)
+    assert verbs.newest_address().startswith(SERVER)
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "words"),
+    [
+        ("dataset", [], "Study 'tiny' needs code of yours that cannot be had here: dataset.function: must name code"),
+        ("model", ["promotion.seeds=2"], "Study 'tiny' needs code of yours that cannot be had here: model.function"),
+    ],
+)
+def test_a_promotion_that_will_call_the_users_own_code_says_at_once_where_to_run_it(
+    home: Home, part: str, settings: list[str], words: str
+) -> None:
+    owned(home, part)
+
+    with pytest.raises(ConfigError) as caught:
+        verbs.promote_study("tiny", settings=settings)
+
+    assert str(caught.value).startswith(words)
+    assert str(caught.value).endswith("Run this in the folder that has it.")
+
+
+def test_a_promotion_that_calls_none_of_the_users_own_code_needs_none(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned(home)
+    data = prepared(home.data)
+    judged: list[StudyOnDisk] = []
+
+    def promote_with(judge: Judge, on_disk: StudyOnDisk, *rest: Any, **how: Any) -> Promoted:
+        judged.append(on_disk)
+        raise NothingToPromote("that is enough")
+
+    monkeypatch.setattr(verbs, "promote_with", promote_with)
+    monkeypatch.setattr(verbs, "make_tracker", lambda server: MemoryTracker())
+    monkeypatch.setattr(StudyFacts, "prepared", lambda facts: data)
+
+    with pytest.raises(NothingToPromote, match="that is enough"):
+        verbs.promote_study("tiny", settings=["promotion.min_gain=0.25"])
+
+    assert judged[0].config.promotion.min_gain == 0.25
 
 
 @pytest.mark.parametrize("begun", [True, False])
