@@ -13,9 +13,22 @@ from typing import Any, Protocol
 from pipelines.errors import ConfigError, Mistake, TrackingError
 from pipelines.package import MANIFEST, damage
 from pipelines.promotion.outcome import JUDGED_BY
-from pipelines.promotion.reigns import EVIDENCE_TAG, ROLLED_BACK, Registry, Reign, crown, mend, moment_after, reigns_of
+from pipelines.promotion.reigns import (
+    EVIDENCE_TAG,
+    ROLLED_BACK,
+    Registry,
+    Reign,
+    crown,
+    last_champion,
+    mend,
+    moment_after,
+    reigns_of,
+)
 from pipelines.tasks import SCORES
 from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
+
+_NAMED = 12
+"""Versions that a message names."""
 
 
 class FilesRegistry(Registry, Protocol):
@@ -81,12 +94,9 @@ def roll_back(registry: FilesRegistry, name: str, to: str | None, why: str = "")
     """
     model = mend(registry, registry.model(name))
     champion = model.with_alias(CHAMPION)
-    target = model.with_alias(PREVIOUS) if to is None else model.version(to)
-    if target is None or (champion is None and to is None):
-        missing = (
-            f"version {to}" if to is not None else "champion" if champion is None else "version before the champion"
-        )
-        raise ConfigError("rollback", [Mistake("NAME", f"'{name}' has no {missing}; see: regatta history {name}")])
+    target = (model.with_alias(PREVIOUS) if champion is not None else None) if to is None else model.version(to)
+    if target is None:
+        raise ConfigError("rollback", [_nowhere_to_go(model, to)])
     if champion is not None and target.version == champion.version:
         return f"Version {champion.version} of '{name}' is the {CHAMPION} already."
     wrong = _damage(registry, target)
@@ -95,12 +105,39 @@ def roll_back(registry: FilesRegistry, name: str, to: str | None, why: str = "")
             f"Version {target.version} of '{name}' is damaged: {wrong}. No server could serve it, so the champion "
             f"stays; go back to another one with: regatta rollback {name} --to VERSION"
         )
-    before = champion.version if champion is not None else None
+    left = champion or last_champion(model)
+    before = left.version if left is not None and left.version != target.version else None
     reason = why or (f"rolled back from version {before}" if before else "rolled back, as there was no champion")
     score = _score(target.tags)
     crown(registry, target, Reign(moment_after(model), ROLLED_BACK, target.version, before, reason, score=score))
     was = f"; version {before} was it before" if before else ""
     return f"Version {target.version} of '{name}' is the {CHAMPION} again{was}."
+
+
+def _nowhere_to_go(model: RegisteredModel, to: str | None) -> Mistake:
+    """That there is no version to go back to, and what there is."""
+    name, see = model.name, f"see: regatta history {model.name}"
+    if not model.versions:
+        return Mistake("NAME", f"'{name}' has no versions: no model is registered under that name")
+    if to is not None:
+        return Mistake("--to", f"'{name}' has no version {to}; it has {_numbers(model)}, {see}")
+    last = last_champion(model)
+    if model.with_alias(CHAMPION) is not None:
+        return Mistake(
+            "NAME", f"'{name}' has no version before the champion; name another one with --to VERSION, {see}"
+        )
+    if last is None:
+        return Mistake("NAME", f"'{name}' has no champion yet; make a version the champion with --to VERSION, {see}")
+    return Mistake(
+        "NAME",
+        f"'{name}' has no champion to go back from: nobody has its alias '{CHAMPION}' any more. Version {last.version} "
+        f"was the last that had it; it gets it back with: regatta rollback {name} --to {last.version}",
+    )
+
+
+def _numbers(model: RegisteredModel) -> str:
+    numbers = [version.version for version in model.versions]
+    return ", ".join(numbers if len(numbers) <= _NAMED else [*numbers[:1], "…", *numbers[-_NAMED + 1 :]])
 
 
 def _damage(registry: FilesRegistry, version: Version) -> str | None:

@@ -61,6 +61,7 @@ class Promoted:
         evidence_run: The server's id of that run, where it had one by then.
         evidence_address: Where people find it, where that is known.
         form: In which form it is served, and why; None where nothing was judged.
+        met: Version of the champion that it met, or of the last one there was; None where there was none.
     """
 
     decision: Decision
@@ -74,6 +75,7 @@ class Promoted:
     evidence_run: str | None = None
     evidence_address: str | None = None
     form: Form | None = None
+    met: str | None = None
 
     @property
     def alias(self) -> str | None:
@@ -86,11 +88,14 @@ class Promoted:
 
     def sentence(self) -> str:
         """For a person."""
-        word = "is the champion" if self.decision.promoted else "is registered, the champion stays"
+        version, judged = self.version, _in_words(self.scores, self.metric)
+        served = "" if self.form is None or self.form.engine == "onnx" else f"; it is {self.form.sentence()}"
+        back = ""
+        if self.met is not None and self.decision.vacant and not self.decision.promoted:
+            back = f"; version {self.met} gets its place back with: regatta rollback {version.name} --to {self.met}"
         return (
-            f"{self.version.name} version {self.version.version} {word}: {_in_words(self.scores, self.metric)} "
-            f"({self.decision.reason})"
-            + (f"; it is {self.form.sentence()}" if self.form is not None and self.form.engine != "onnx" else "")
+            f"{version.name} version {version.version} {self.decision.outcome}: {judged} ({self.decision.reason})"
+            f"{served}{back}"
         )
 
     def as_champion(self) -> dict[str, Any] | None:
@@ -104,6 +109,7 @@ class Promoted:
             "promoted": self.decision.promoted,
             "forced": self.decision.forced,
             "reason": self.decision.reason,
+            "met": self.met,
             "trial": self.trial.number,
             "engine": self.form.engine if self.form is not None else None,
             "engine_reason": self.form.reason if self.form is not None and self.form.reason else None,

@@ -40,8 +40,7 @@ def page(told: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         told: What `evidence.json` holds.
         pictures: PNG files by name, which go into the page.
     """
-    word = "is the champion" if told["promoted"] else "is registered; the champion stays"
-    title = f"{told['study']} version {told['version']} {word}"
+    title = f"{told['study']} version {told['version']} {told['outcome']}"
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',

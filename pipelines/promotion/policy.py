@@ -72,12 +72,21 @@ class Decision:
         reason: For a person: the comparison, and every rule that it fails.
         rulings: What each rule says.
         forced: Whether it does against the rules, as somebody asked for that.
+        vacant: Whether nobody has the champion's place, so that none stays where the candidate is refused.
     """
 
     promoted: bool
     reason: str
     rulings: tuple[Ruling, ...] = field(default=())
     forced: bool = False
+    vacant: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """What became of the candidate, as a sentence without its subject."""
+        if self.promoted:
+            return "is the champion"
+        return "is registered, and there is no champion" if self.vacant else "is registered, the champion stays"
 
     @property
     def broken(self) -> tuple[Ruling, ...]:
@@ -89,28 +98,38 @@ class Decision:
         return json.dumps([ruling.to_json() for ruling in self.rulings])
 
 
-def decide(measured: Measured, comparison: Comparison | None, policy: Promotion) -> Decision:
+def decide(
+    measured: Measured,
+    comparison: Comparison | None,
+    policy: Promotion,
+    *,
+    rival: str = "the champion",
+    obstacle: str = "",
+) -> Decision:
     """What the rules say of a candidate.
 
     Args:
         measured: Of the candidate.
         comparison: With the champion, by the policy's metric; None where there is no champion yet.
         policy: The rules.
+        rival: What the one that it was compared with is called.
+        obstacle: Why it was compared with nobody although there is a champion.
     """
     rulings = [*(_against(comparison, policy) if comparison is not None else ()), *_limits(measured, policy)]
+    if obstacle:
+        text = f"promotion.min_gain asks for a gain, and none can be told: {obstacle}"
+        rulings.insert(0, Ruling("min_gain", False, text, limit=policy.min_gain))
     broken = [ruling.text for ruling in rulings if not ruling.held]
     if comparison is None:
         metric = policy.metric or measured.scores.headline
-        told = f"the first champion, with {metric} {measured.scores.values[metric]:.4f}"
+        first = "it met nobody" if obstacle else "there is no champion yet" if broken else "the first champion"
+        told = f"{first}, with {metric} {measured.scores.values[metric]:.4f}"
     else:
         told = (
-            f"{comparison.metric} {comparison.mine:.4f} against the champion's {comparison.theirs:.4f}: "
+            f"{comparison.metric} {comparison.mine:.4f} against {rival}'s {comparison.theirs:.4f}: "
             f"{_gain_words(comparison)}"
         )
-    if not broken:
-        return Decision(True, told, tuple(rulings))
-    told = told.replace("the first champion", "there is no champion yet")
-    return Decision(False, f"{told}; {'; '.join(broken)}", tuple(rulings))
+    return Decision(not broken, "; ".join([told, *broken]), tuple(rulings))
 
 
 def forced(decision: Decision) -> Decision:

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.checkpoints import sha256_of
 from pipelines.config import SweepConfig
@@ -15,18 +14,26 @@ from pipelines.errors import NothingToPromote, PromotionRefused, TrackingError
 from pipelines.package import Scores
 from pipelines.promotion.comparison import Comparison, compare
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
-from pipelines.promotion.meeting import PackageRegistry, caveat_of, fetch_champion
-from pipelines.promotion.outcome import JUDGED_BY, Candidate, Examined, Promoted
+from pipelines.promotion.meeting import PackageRegistry, Rival, fetch_rival, rival_of
+from pipelines.promotion.outcome import Candidate, Examined, Promoted
 from pipelines.promotion.policy import Decision, decide, forced
 from pipelines.promotion.record import Record
-from pipelines.promotion.reigns import EVIDENCE_TAG, FORCED, PROMOTED, Reign, crown, mend, moment_after, now
+from pipelines.promotion.reigns import (
+    EVIDENCE_TAG,
+    FORCED,
+    PROMOTED,
+    Reign,
+    crown,
+    last_champion,
+    mend,
+    moment_after,
+)
 from pipelines.promotion.seeds import Repeated
 from pipelines.promotion.telling import Story
+from pipelines.promotion.version_tags import DIGEST_TAG, source_of, tags_of
 from pipelines.records import TrialHistory
 from pipelines.tasks import SCORES
-from pipelines.tracking.models import CHAMPION, Version
-
-_DIGEST_TAG = "regatta.checkpoint_sha256"
+from pipelines.tracking.models import CHAMPION, RegisteredModel, Version
 
 
 class Promoter:
@@ -80,23 +87,20 @@ class Promoter:
                 f"back, or run the sweep again with --fresh."
             )
         model = mend(self._registry, self._registry.model(name))
-        champion = model.with_alias(CHAMPION)
-        if champion is not None and champion.tags.get(_DIGEST_TAG) == sha256_of(first.checkpoint):
-            return self._already(champion, first.trial)
-        self._record.begin(first.trial, champion)
+        rival = rival_of(model)
+        if rival.version is not None and rival.version.tags.get(DIGEST_TAG) == sha256_of(first.checkpoint):
+            return self._already(rival, first.trial, model)
+        self._record.begin(first.trial, rival.version)
         try:
             with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
-                theirs = (
-                    fetch_champion(self._registry, champion, Path(scratch) / "champion", self._task, self._data.facts)
-                    if champion is not None
-                    else None
-                )
-                examined = self._examine(candidates, theirs, Path(scratch))
+                theirs = Path(scratch) / "champion"
+                rival = fetch_rival(self._registry, rival, theirs, self._task, self._data, force=force)
+                examined = self._examine(candidates, rival, Path(scratch))
                 chosen = self._chosen(examined)
                 decision = forced(chosen.decision) if force else chosen.decision
                 tags = self._tags(chosen, decision)
                 version = next(
-                    (each for each in model.versions if each.tags.get(_DIGEST_TAG) == chosen.digest), None
+                    (each for each in model.versions if each.tags.get(DIGEST_TAG) == chosen.digest), None
                 )  # that an earlier, refused promotion registered for this very checkpoint
                 if version is None:
                     version = self._registry.register(
@@ -109,11 +113,11 @@ class Promoter:
                 else:
                     self._registry.tag(version, tags)
             if decision.promoted:
-                self._crown(version, chosen, decision, champion)
+                self._crown(version, chosen, decision, rival)
         except BaseException as error:
             self._record.fail(error)
             raise
-        self._record.conclude(self._story(examined, chosen, decision, version, champion, repeated))
+        self._record.conclude(self._story(examined, chosen, decision, version, rival, repeated))
         return Promoted(
             decision,
             version,
@@ -125,10 +129,17 @@ class Promoter:
             evidence=self._record.uid,
             evidence_run=tags.get(EVIDENCE_TAG),
             form=chosen.measured.form,
+            met=rival.version.version if rival.version is not None else None,
         )
 
-    def _already(self, champion: Version, trial: TrialHistory) -> Promoted:
-        decision = Decision(True, "it is the champion already")
+    def _already(self, rival: Rival, trial: TrialHistory, model: RegisteredModel) -> Promoted:
+        """Whom nobody needs to judge; one whose alias was taken away gets it back."""
+        champion, why = rival.version, "it is the champion already"
+        assert champion is not None
+        if rival.gone:
+            why = f"it was the champion until somebody took its alias '{CHAMPION}' away, and has it back"
+            crown(self._registry, champion, Reign(moment_after(model), PROMOTED, champion.version, None, why))
+        decision = Decision(True, why)
         known = {key: champion.tags.get(f"regatta.{key}", "nan") for key in SCORES[self._task]}
         scores = Scores({key: float(value) for key, value in known.items()})
         return Promoted(
@@ -140,12 +151,12 @@ class Promoter:
         passing = (each for each in examined if each.decision.promoted)
         return next(passing, examined[0]) if self._policy.against == "any" else examined[0]
 
-    def _examine(self, candidates: Sequence[Candidate], theirs: Path | None, scratch: Path) -> list[Examined]:
+    def _examine(self, candidates: Sequence[Candidate], rival: Rival, scratch: Path) -> list[Examined]:
         """Has each candidate judged, once. Only the first one's trouble is everybody's."""
         examined: list[Examined] = []
         for candidate in candidates:
             try:
-                examined.append(self._examine_one(candidate, theirs, scratch))
+                examined.append(self._examine_one(candidate, rival, scratch))
             except (NothingToPromote, PromotionRefused) as trouble:
                 if candidate is candidates[0]:
                     raise
@@ -154,7 +165,7 @@ class Promoter:
                 break  # the others stay sealed
         return examined
 
-    def _examine_one(self, candidate: Candidate, theirs: Path | None, scratch: Path) -> Examined:
+    def _examine_one(self, candidate: Candidate, rival: Rival, scratch: Path) -> Examined:
         trial = candidate.trial
         if not candidate.checkpoint.is_file():
             raise NothingToPromote(f"the checkpoint of trial {trial.number} is not kept any more")
@@ -168,8 +179,8 @@ class Promoter:
                 checkpoint=str(candidate.checkpoint),
                 data=str(self._data.folder),
                 user_folder=str(self._user_folder) if self._user_folder else None,
-                champion=str(theirs) if theirs is not None else None,
-                source=self._source(trial, digest),
+                champion=str(rival.package) if rival.package is not None else None,
+                source=source_of(self._config, trial, digest),
                 package=str(package),
                 outputs=str(outputs),
                 parity=self._policy.parity,
@@ -177,10 +188,10 @@ class Promoter:
         )
         measured = judged.measured
         assert measured is not None
-        comparison = self._compare(outputs) if theirs is not None else None
-        decision = decide(measured, comparison, self._policy)
-        if theirs is not None and (caveat := caveat_of(theirs, self._data)):
-            decision = replace(decision, reason=f"{decision.reason}; {caveat}")
+        comparison = self._compare(outputs) if rival.package is not None else None
+        decision = decide(measured, comparison, self._policy, rival=rival.called, obstacle=rival.obstacle)
+        vacant = rival.gone or rival.version is None
+        decision = replace(decision, reason="; ".join([decision.reason, *rival.caveats(self._data)]), vacant=vacant)
         return Examined(candidate, digest, package, outputs, measured, judged.champion_scores, comparison, decision)
 
     def _compare(self, outputs: Path) -> Comparison:
@@ -197,41 +208,17 @@ class Promoter:
             seed=self._config.seed,
         )
 
-    def _source(self, trial: TrialHistory, digest: str) -> dict[str, Any]:
-        return {
-            "study": self._config.study,
-            "trial": trial.number,
-            "attempt": trial.attempt,
-            "epoch": trial.best_epoch,
-            "run_id": trial.run_id,
-            "checkpoint_sha256": digest,
-            "objective": self._config.objective.metric,
-            "value": trial.value,
-        }
-
     def _tags(self, chosen: Examined, decision: Decision) -> dict[str, str]:
-        """What the registered version says about itself."""
-        run_id = self._record.run_id()
-        source = self._source(chosen.candidate.trial, chosen.digest)
-        comparison = chosen.comparison
-        return {
-            **{f"regatta.{key}": str(value) for key, value in source.items()},
-            **{f"regatta.{key}": repr(value) for key, value in chosen.measured.scores.to_json().items()},
-            "regatta.decision": decision.reason,
-            **chosen.measured.form.tags(),
-            "regatta.promoted": str(decision.promoted).lower(),
-            "regatta.forced": str(decision.forced).lower(),
-            "regatta.rules": decision.rules_json(),
-            "regatta.judged_at": now(),
-            JUDGED_BY: str(self._policy.metric),
-            "regatta.evidence": self._record.uid,
-            **({EVIDENCE_TAG: run_id} if run_id else {}),
-            **(
-                {"regatta.gain": f"{comparison.gain!r} [{comparison.low!r}, {comparison.high!r}]"} if comparison else {}
-            ),
-        }
+        return tags_of(
+            self._config,
+            chosen,
+            decision,
+            metric=str(self._policy.metric),
+            evidence=self._record.uid,
+            evidence_run=self._record.run_id(),
+        )
 
-    def _crown(self, version: Version, chosen: Examined, decision: Decision, champion: Version | None) -> None:
+    def _crown(self, version: Version, chosen: Examined, decision: Decision, rival: Rival) -> None:
         """Moves the alias, unless somebody else has moved it while the candidate was judged against another champion.
 
         Raises:
@@ -239,7 +226,8 @@ class Promoter:
         """
         model = self._registry.model(version.name)
         current = model.with_alias(CHAMPION)
-        met, found = (each.version if each is not None else None for each in (champion, current))
+        had_alias = None if rival.gone else rival.version
+        met, found = (each.version if each is not None else None for each in (had_alias, current))
         if met != found and not decision.forced:
             why = (
                 f"the champion of '{version.name}' was changed while the candidate was judged: it met "
@@ -249,11 +237,12 @@ class Promoter:
             self._registry.tag(version, {"regatta.promoted": "false", "regatta.decision": why})
             raise TrackingError(f"{why[:1].upper()}{why[1:]}. Judge again with: regatta promote {version.name}")
         comparison, metric = chosen.comparison, str(self._policy.metric)
+        last = current or last_champion(model)
         reign = Reign(
             at=moment_after(model),
             action=FORCED if decision.forced else PROMOTED,
             version=version.version,
-            before=found if found != version.version else None,
+            before=last.version if last is not None and last.version != version.version else None,
             why=decision.reason,
             evidence=self._record.uid,
             score=(metric, chosen.measured.scores.values[metric]),
@@ -267,7 +256,7 @@ class Promoter:
         chosen: Examined,
         decision: Decision,
         version: Version,
-        champion: Version | None,
+        rival: Rival,
         repeated: Sequence[Repeated],
     ) -> Story:
         """All of it, for the record."""
@@ -278,7 +267,7 @@ class Promoter:
             policy=self._policy,
             trial=chosen.candidate.trial,
             version=version.version,
-            champion=champion.version if champion is not None else None,
+            champion=rival.version.version if rival.version is not None else None,
             decision=decision,
             measured=chosen.measured,
             champion_scores=chosen.champion_scores,

@@ -156,6 +156,7 @@ class Record:
             "version": story.version,
             "champion": story.champion,
             "promoted": story.decision.promoted,
+            "outcome": story.decision.outcome,
             "forced": story.decision.forced,
             "reason": story.decision.reason,
             "policy": story.policy.model_dump(mode="json"),

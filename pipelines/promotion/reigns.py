@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
 
-PROMOTED, FORCED, ROLLED_BACK, FOUND = "promoted", "forced", "rolled back", "found"
+PROMOTED, FORCED, ROLLED_BACK, FOUND, GONE = "promoted", "forced", "rolled back", "found", "gone"
 INTENT_TAG, SINCE_TAG = "regatta.reign", "regatta.champion_since"
 EVIDENCE_TAG = "regatta.evidence_run"
 _KEY = "regatta.reign."
@@ -45,11 +45,12 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class Reign:
-    """That a version became the champion.
+    """That a version became the champion, or is it no more without another in its place.
 
     Attributes:
         at: When, in UTC.
-        action: `promoted`, `forced` (against the policy), `rolled back`, or `found`: by somebody else than us.
+        action: `promoted`, `forced` (against the policy), `rolled back`, or `found`: by somebody else than us. `gone`
+            where somebody else has taken the alias away, or deleted the version.
         version: Which.
         before: The one that it took the place of, or None.
         why: In words.
@@ -91,6 +92,7 @@ _WORDS = {
     FORCED: "was made the champion by force",
     ROLLED_BACK: "became the champion again",
     FOUND: "was found as the champion",
+    GONE: "was found to be the champion no more",
 }
 
 
@@ -116,6 +118,15 @@ def reigns_of(model: RegisteredModel) -> tuple[Reign, ...]:
     noted = _noted(model)
     missing = _missing(model, noted)
     return (*noted, missing) if missing else noted
+
+
+def last_champion(model: RegisteredModel) -> Version | None:
+    """The newest champion of the history that is still there, whether or not it has the alias; None without a history.
+
+    Who deletes the alias does not make the next candidate better, so it meets this one.
+    """
+    there = (model.version(reign.version) for reign in reversed(reigns_of(model)))
+    return next((version for version in there if version is not None), None)
 
 
 def crown(registry: Registry, version: Version, reign: Reign) -> None:
@@ -158,15 +169,20 @@ def _noted(model: RegisteredModel) -> tuple[Reign, ...]:
 
 
 def _missing(model: RegisteredModel, noted: tuple[Reign, ...]) -> Reign | None:
-    """What the history lacks: the reign of the champion, where its last entry is about another version."""
+    """What the history lacks: that there is another champion than its last entry tells of, or none."""
     champion = model.with_alias(CHAMPION)
     last = noted[-1] if noted else None
-    if champion is None or (last is not None and last.version == champion.version):
+    if champion is None:
+        if last is None or last.action == GONE:
+            return None
+        why = "its alias was taken away" if model.version(last.version) is not None else "it was deleted"
+        return Reign(moment_after(model), GONE, last.version, None, f"{why} by somebody else than Regatta")
+    if last is not None and last.version == champion.version and last.action != GONE:
         return None
     intent = _read(champion.tags.get(INTENT_TAG, ""))
     if intent is not None and intent.version == champion.version and all(intent.key != reign.key for reign in noted):
         return intent
-    before = last.version if last is not None else None
+    before = last.version if last is not None and last.version != champion.version else None
     if last is None and SINCE_TAG in champion.tags:  # crowned before there was a history
         previous = model.with_alias(PREVIOUS)
         before = previous.version if previous is not None else None

@@ -113,8 +113,12 @@ def metrics_of(story: Story, evidence: Evidence) -> dict[str, float]:
 def note_of(story: Story) -> str:
     """The run's description in MLflow, in Markdown."""
     decision = story.decision
-    word = "is the champion" if decision.promoted else "is registered; the champion stays"
-    lines = [f"**{story.study} version {story.version}** (trial {story.trial.number}) {word}.", "", decision.reason, ""]
+    lines = [
+        f"**{story.study} version {story.version}** (trial {story.trial.number}) {decision.outcome}.",
+        "",
+        decision.reason,
+        "",
+    ]
     if decision.rulings:
         lines += ["| rule | holds | |", "|---|---|---|"]
         lines += [f"| {each.rule} | {'yes' if each.held else '**no**'} | {each.text} |" for each in decision.rulings]

@@ -190,7 +190,8 @@ def test_a_damaged_champion_cannot_be_compared_with_and_keeps_its_place(bench: B
         bench.promote(bench.candidate(0.95, 1))
 
     assert words in str(caught.value)
-    assert "take its alias 'champion' away" in str(caught.value)
+    assert "regatta rollback tiny --to VERSION" in str(caught.value)
+    assert "regatta promote tiny --force" in str(caught.value)
     assert bench.registry.aliases == {"champion": "1"}
     assert len(bench.registry.kept) == 1
     assert bench.runs()[-1].status == "FAILED"
@@ -202,6 +203,94 @@ def test_a_champion_for_inputs_of_another_shape_cannot_be_compared_with(bench: B
 
     with pytest.raises(TrackingError, match=r"takes inputs of shape \[None, 28, 28\], this study's data asks for"):
         bench.promote(bench.candidate(0.95, 1))
+
+
+# an alias that somebody has taken away
+
+
+def without_alias(bench: Bench) -> None:
+    """A champion, version 2, whose alias somebody has deleted in MLflow."""
+    bench.promote(bench.candidate(0.8))
+    bench.promote(bench.candidate(0.9, 1))
+    del bench.registry.aliases["champion"]
+
+
+def test_where_the_alias_is_gone_a_worse_candidate_meets_the_last_champion_and_is_refused(bench: Bench) -> None:
+    without_alias(bench)
+
+    promoted = bench.promote(bench.candidate(0.85, 2))
+
+    assert (promoted.alias, promoted.met) == (None, "2")
+    assert "test_accuracy 0.8500 against version 2's 0.9000" in promoted.decision.reason
+    assert "no version had the alias 'champion' any more, so it met the last that had it" in promoted.decision.reason
+    assert "is registered, and there is no champion" in promoted.sentence()
+    assert promoted.sentence().endswith("version 2 gets its place back with: regatta rollback tiny --to 2")
+    assert bench.registry.aliases == {"previous": "1"}
+    assert bench.runs()[-1].tags["regatta.champion_version"] == "2"
+
+
+def test_where_the_alias_is_gone_a_better_candidate_takes_the_place_of_the_last_champion(bench: Bench) -> None:
+    without_alias(bench)
+
+    promoted = bench.promote(bench.candidate(0.95, 2))
+
+    assert promoted.alias == "champion"
+    assert bench.registry.aliases == {"champion": "3", "previous": "2"}
+    told = reigns_of(bench.registry.model("tiny"))
+    assert [(reign.action, reign.version, reign.before) for reign in told] == [
+        ("promoted", "1", None), ("promoted", "2", "1"), ("gone", "2", None), ("promoted", "3", "2")
+    ]  # fmt: skip
+
+
+def test_where_the_alias_is_gone_the_last_champion_gets_it_back_without_being_judged_again(bench: Bench) -> None:
+    without_alias(bench)
+
+    promoted = bench.promote(bench.candidate(0.9, 1))
+
+    assert promoted.registered() == {"name": "tiny", "version": "2", "alias": "champion"}
+    assert "it was the champion until somebody took its alias 'champion' away" in promoted.sentence()
+    assert bench.registry.aliases == {"champion": "2", "previous": "1"}
+    assert len(bench.requests) == 2
+    assert [reign.action for reign in reigns_of(bench.registry.model("tiny"))][-2:] == ["gone", "promoted"]
+
+
+def test_where_the_alias_is_gone_and_force_is_used_the_last_champion_is_the_one_before(bench: Bench) -> None:
+    without_alias(bench)
+
+    promoted = bench.promote(bench.candidate(0.85, 2), force=True)
+
+    assert (promoted.alias, promoted.decision.forced) == ("champion", True)
+    assert bench.registry.aliases == {"champion": "3", "previous": "2"}
+
+
+def test_force_goes_on_without_a_comparison_where_there_can_be_none_and_is_recorded_as_such(bench: Bench) -> None:
+    bench.labels = ["cat", "dog"]  # somebody has moved the alias to the package of another model
+    bench.promote(bench.candidate(0.9))
+    bench.labels = list("0123456789")
+
+    with pytest.raises(
+        TrackingError, match=r"The champion, version 1 of 'tiny', tells the classes \['cat', 'dog'\], thi"
+    ):
+        bench.promote(bench.candidate(0.95, 1))
+    promoted = bench.promote(bench.candidate(0.95, 1), force=True)
+
+    assert (promoted.alias, promoted.decision.forced, promoted.comparison) == ("champion", True, None)
+    assert [ruling.rule for ruling in promoted.decision.broken] == ["min_gain"]
+    assert "forced, against the policy: it met nobody, with test_accuracy 0.9500" in promoted.decision.reason
+    assert "the champion, version 1, tells the classes ['cat', 'dog']" in promoted.decision.reason
+    assert bench.registry.aliases == {"champion": "2", "previous": "1"}
+    assert reigns_of(bench.registry.model("tiny"))[-1].action == "forced"
+    assert bench.tags("2")["regatta.forced"] == "true"
+
+
+def test_force_goes_on_without_a_comparison_where_the_champion_is_damaged(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+    (bench.registry.folder("1") / "model.onnx").unlink()
+
+    promoted = bench.promote(bench.candidate(0.8, 1), force=True)
+
+    assert promoted.alias == "champion"
+    assert "the champion, version 1, is damaged: model.onnx is missing" in promoted.decision.reason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import ConfigError, TrackingError
 from pipelines.promotion import reigns
 from pipelines.promotion.champions import history_of, roll_back
-from pipelines.promotion.reigns import FOUND, Reign, crown, mend, reigns_of
+from pipelines.promotion.reigns import FOUND, GONE, Reign, crown, last_champion, mend, reigns_of
 from tests.pipelines.promotion.bench import seal
 from tests.pipelines.registry import FolderRegistry
 
@@ -129,6 +129,67 @@ def test_a_champion_from_before_there_was_a_history_is_told_with_what_is_known(r
     assert (reign.at, reign.version, reign.before, reign.why) == (at(5), "2", "1", "why")
 
 
+def test_an_alias_that_somebody_has_taken_away_is_told_once_and_the_last_champion_is_known(
+    registry: FolderRegistry,
+) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    del registry.aliases["champion"]
+
+    for _ in range(2):
+        mend(registry, registry.model("tiny"))
+
+    model = registry.model("tiny")
+    assert told(registry) == [("1", None, "promoted"), ("2", "1", "promoted"), ("2", None, GONE)]
+    assert "its alias was taken away by somebody else than Regatta" in reigns_of(model)[-1].sentence()
+    assert "in place of" not in reigns_of(model)[-1].sentence()
+    last = last_champion(model)
+    assert last is not None
+    assert last.version == "2"
+    assert registry.aliases == {"previous": "1"}
+
+
+def test_an_alias_that_comes_back_after_it_was_gone_is_found(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    del registry.aliases["champion"]
+    mend(registry, registry.model("tiny"))
+    registry.aliases["champion"] = "1"
+
+    assert told(registry)[1:] == [("1", None, GONE), ("1", None, FOUND)]
+
+
+def test_a_champion_that_was_deleted_leaves_the_one_before_as_the_last(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+    del registry.aliases["champion"]
+    registry.kept.pop()
+
+    model = mend(registry, registry.model("tiny"))
+
+    last = last_champion(model)
+    assert last is not None
+    assert last.version == "1"
+    assert reigns_of(model)[-1].why == "it was deleted by somebody else than Regatta"
+
+
+def test_where_the_alias_is_gone_rolling_back_names_the_version_that_gets_it_back(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    del registry.aliases["champion"]
+
+    with pytest.raises(ConfigError, match=r"Version 2 was the last that had it; .* regatta rollback tiny --to 2"):
+        roll_back(registry, "tiny", None)
+
+    assert roll_back(registry, "tiny", "2") == "Version 2 of 'tiny' is the champion again."
+    assert registry.aliases == {"champion": "2", "previous": "1"}
+    assert told(registry)[-1] == ("2", None, "rolled back")
+
+
+def test_where_there_was_never_a_champion_rolling_back_says_how_to_make_one(registry: FolderRegistry) -> None:
+    with pytest.raises(ConfigError, match="'tiny' has no champion yet; make a version the champion with --to VERSION"):
+        roll_back(registry, "tiny", None)
+
+
 def test_a_model_without_a_champion_has_no_history(registry: FolderRegistry) -> None:
     assert told(registry) == []
     assert mend(registry, registry.model("tiny")).versions
@@ -207,11 +268,11 @@ def test_a_damaged_version_is_nothing_to_go_back_to(registry: FolderRegistry) ->
 @pytest.mark.parametrize(
     ("name", "to", "words"),
     [
-        ("tiny", "9", "'tiny' has no version 9"),
+        ("tiny", "9", "--to: 'tiny' has no version 9; it has 1, 2, 3, see: regatta history tiny"),
         ("tiny", "v1", "'tiny' has no version v1"),
         ("tiny", None, "'tiny' has no version before the champion"),
-        ("other", None, "'other' has no champion"),
-        ("other", "1", "'other' has no version 1"),
+        ("other", None, "'other' has no versions: no model is registered under that name"),
+        ("other", "1", "'other' has no versions: no model is registered under that name"),
     ],
 )
 def test_what_cannot_be_rolled_back_says_what_is_missing(

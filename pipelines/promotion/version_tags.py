@@ -1,0 +1,58 @@
+"""What a registered version says about itself: where it comes from, how it did, and why it was decided so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.config import SweepConfig
+from pipelines.promotion.outcome import JUDGED_BY, Examined
+from pipelines.promotion.policy import Decision
+from pipelines.promotion.reigns import EVIDENCE_TAG, now
+from pipelines.records import TrialHistory
+
+DIGEST_TAG = "regatta.checkpoint_sha256"
+
+
+def source_of(config: SweepConfig, trial: TrialHistory, digest: str) -> dict[str, Any]:
+    """Where a candidate comes from: the trial of a study, and the digest of its checkpoint."""
+    return {
+        "study": config.study,
+        "trial": trial.number,
+        "attempt": trial.attempt,
+        "epoch": trial.best_epoch,
+        "run_id": trial.run_id,
+        "checkpoint_sha256": digest,
+        "objective": config.objective.metric,
+        "value": trial.value,
+    }
+
+
+def tags_of(
+    config: SweepConfig, chosen: Examined, decision: Decision, *, metric: str, evidence: str, evidence_run: str | None
+) -> dict[str, str]:
+    """The tags of a candidate's version.
+
+    Args:
+        config: The study's recipe.
+        chosen: The candidate.
+        decision: What was decided about it.
+        metric: What it was compared by.
+        evidence: What names the run with the evidence in the journal.
+        evidence_run: The server's id of that run, where it has one by now.
+    """
+    source = source_of(config, chosen.candidate.trial, chosen.digest)
+    comparison = chosen.comparison
+    return {
+        **{f"regatta.{key}": str(value) for key, value in source.items()},
+        **{f"regatta.{key}": repr(value) for key, value in chosen.measured.scores.to_json().items()},
+        "regatta.decision": decision.reason,
+        **chosen.measured.form.tags(),
+        "regatta.promoted": str(decision.promoted).lower(),
+        "regatta.forced": str(decision.forced).lower(),
+        "regatta.rules": decision.rules_json(),
+        "regatta.judged_at": now(),
+        JUDGED_BY: metric,
+        "regatta.evidence": evidence,
+        **({EVIDENCE_TAG: evidence_run} if evidence_run else {}),
+        **({"regatta.gain": f"{comparison.gain!r} [{comparison.low!r}, {comparison.high!r}]"} if comparison else {}),
+    }
