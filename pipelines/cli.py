@@ -208,11 +208,14 @@ def rollback(
         str | None, typer.Option(metavar="VERSION", help="A version; the one before the champion if left out.")
     ] = None,
     why: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the history.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a version, too, that does something else than the champion.")
+    ] = False,
 ) -> None:
     """Give the champion's place back to an earlier version; that is part of the history, too."""
     from pipelines.verbs import roll_back
 
-    print(roll_back(name, to, why))
+    print(roll_back(name, to, why, force=force))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from pipelines.history import gather
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
 from pipelines.own_code import may_be_elsewhere
 from pipelines.promote import StudyOnDisk, candidates_of, note_evidence, promote_with
-from pipelines.promotion import champions
+from pipelines.promotion import going_back
 from pipelines.promotion.champions import ModelHistory, history_of
 from pipelines.promotion.judge import Judge
 from pipelines.promotion.outcome import Promoted
@@ -181,9 +181,9 @@ def model_history(name: str) -> ModelHistory:
     return history_of(ModelRegistry(tracking_server(wait=True)), name)
 
 
-def roll_back(name: str, to: str | None, why: str = "") -> str:
+def roll_back(name: str, to: str | None, why: str = "", *, force: bool = False) -> str:
     """Moves the champion's alias to `to`, or to the version before; returns a sentence about it."""
-    return champions.roll_back(ModelRegistry(tracking_server(wait=True)), name, to, why)
+    return going_back.roll_back(ModelRegistry(tracking_server(wait=True)), name, to, why, force=force)
 
 
 def _gather(

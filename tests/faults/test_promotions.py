@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.errors import TrackingError
 from pipelines.package import damage
-from pipelines.promotion.champions import history_of, roll_back
+from pipelines.promotion.champions import history_of
+from pipelines.promotion.going_back import roll_back
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 from pipelines.tracking.models import ModelRegistry
 from pipelines.tracking.sender import Sender

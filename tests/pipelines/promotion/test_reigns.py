@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError, TrackingError
+from pipelines.errors import ConfigError
 from pipelines.promotion import reigns
-from pipelines.promotion.champions import history_of, roll_back
+from pipelines.promotion.champions import history_of
 from pipelines.promotion.reigns import FOUND, GONE, Reign, crown, last_champion, mend, reigns_of
-from tests.pipelines.promotion.bench import seal
+from tests.pipelines.promotion.reigning import at, move, three_versions, told
 from tests.pipelines.registry import FolderRegistry
 
 
@@ -21,31 +21,7 @@ class Died(BaseException):
 
 @pytest.fixture
 def registry(tmp_path: Path) -> FolderRegistry:
-    """Three versions of `tiny`, of which none is the champion."""
-    made = FolderRegistry(tmp_path / "registry")
-    package = tmp_path / "package"
-    package.mkdir()
-    for name in ("model.onnx", "contract.json"):
-        (package / name).write_text("{}")
-    seal(package)
-    for number in range(3):
-        tags = {"regatta.trial": str(number), "regatta.test_accuracy": f"0.9{number}", "regatta.decision": "why"}
-        made.register("tiny", package, experiment_id="0", run_id=None, tags=tags)
-    return made
-
-
-def at(day: int) -> str:
-    return f"2030-01-{day:02d}T00:00:00.000Z"
-
-
-def move(registry: FolderRegistry, version: str, before: str | None, day: int, action: str = "promoted") -> None:
-    found = registry.model("tiny").version(version)
-    assert found is not None
-    crown(registry, found, Reign(at(day), action, version, before, f"day {day}"))
-
-
-def told(registry: FolderRegistry) -> list[tuple[str, str | None, str]]:
-    return [(reign.version, reign.before, reign.action) for reign in reigns_of(registry.model("tiny"))]
+    return three_versions(tmp_path)
 
 
 def test_each_move_is_told_in_order_and_previous_is_the_one_before(registry: FolderRegistry) -> None:
@@ -172,24 +148,6 @@ def test_a_champion_that_was_deleted_leaves_the_one_before_as_the_last(registry:
     assert reigns_of(model)[-1].why == "it was deleted by somebody else than Regatta"
 
 
-def test_where_the_alias_is_gone_rolling_back_names_the_version_that_gets_it_back(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "2", "1", 2)
-    del registry.aliases["champion"]
-
-    with pytest.raises(ConfigError, match=r"Version 2 was the last that had it; .* regatta rollback tiny --to 2"):
-        roll_back(registry, "tiny", None)
-
-    assert roll_back(registry, "tiny", "2") == "Version 2 of 'tiny' is the champion again."
-    assert registry.aliases == {"champion": "2", "previous": "1"}
-    assert told(registry)[-1] == ("2", None, "rolled back")
-
-
-def test_where_there_was_never_a_champion_rolling_back_says_how_to_make_one(registry: FolderRegistry) -> None:
-    with pytest.raises(ConfigError, match="'tiny' has no champion yet; make a version the champion with --to VERSION"):
-        roll_back(registry, "tiny", None)
-
-
 def test_a_model_without_a_champion_has_no_history(registry: FolderRegistry) -> None:
     assert told(registry) == []
     assert mend(registry, registry.model("tiny")).versions
@@ -218,70 +176,6 @@ def test_a_long_reason_is_cut_to_what_a_tag_holds(registry: FolderRegistry) -> N
     crown(registry, registry.kept[0], Reign(at(1), "promoted", "1", None, "x" * 50_000))
 
     assert all(len(value) < 5000 for value in registry.tags.values())
-
-
-def test_rolling_back_swaps_the_champion_with_the_one_before_and_back(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "3", "1", 2)
-
-    assert roll_back(registry, "tiny", None) == "Version 1 of 'tiny' is the champion again; version 3 was it before."
-    assert registry.aliases == {"champion": "1", "previous": "3"}
-    roll_back(registry, "tiny", None, why="it was no better after all")
-
-    assert registry.aliases == {"champion": "3", "previous": "1"}
-    assert told(registry)[2:] == [("1", "3", "rolled back"), ("3", "1", "rolled back")]
-    assert reigns_of(registry.model("tiny"))[-1].why == "it was no better after all"
-
-
-def test_rolling_back_may_name_a_version(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "3", "1", 2)
-
-    roll_back(registry, "tiny", "2")
-
-    assert registry.aliases == {"champion": "2", "previous": "3"}
-
-
-def test_rolling_back_to_the_champion_changes_nothing(registry: FolderRegistry) -> None:
-    move(registry, "3", None, 1)
-
-    assert roll_back(registry, "tiny", "3") == "Version 3 of 'tiny' is the champion already."
-    assert told(registry) == [("3", None, "promoted")]
-
-
-def test_where_there_is_no_champion_a_version_that_is_named_becomes_it(registry: FolderRegistry) -> None:
-    assert roll_back(registry, "tiny", "2") == "Version 2 of 'tiny' is the champion again."
-    assert registry.aliases == {"champion": "2"}
-
-
-def test_a_damaged_version_is_nothing_to_go_back_to(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "3", "1", 2)
-    (registry.folder("1") / "model.onnx").write_text("other")
-
-    with pytest.raises(TrackingError, match=r"Version 1 of 'tiny' is damaged: model\.onnx is not the file"):
-        roll_back(registry, "tiny", None)
-
-    assert registry.aliases == {"champion": "3", "previous": "1"}
-
-
-@pytest.mark.parametrize(
-    ("name", "to", "words"),
-    [
-        ("tiny", "9", "--to: 'tiny' has no version 9; it has 1, 2, 3, see: regatta history tiny"),
-        ("tiny", "v1", "'tiny' has no version v1"),
-        ("tiny", None, "'tiny' has no version before the champion"),
-        ("other", None, "'other' has no versions: no model is registered under that name"),
-        ("other", "1", "'other' has no versions: no model is registered under that name"),
-    ],
-)
-def test_what_cannot_be_rolled_back_says_what_is_missing(
-    registry: FolderRegistry, name: str, to: str | None, words: str
-) -> None:
-    move(registry, "1", None, 1)
-
-    with pytest.raises(ConfigError, match=words):
-        roll_back(registry, name, to)
 
 
 def test_a_models_history_is_a_line_a_version_and_a_line_a_reign(registry: FolderRegistry) -> None:
