@@ -50,6 +50,7 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
         ConfigError: The settings are wrong.
         HomeError: There is no such study, or a sweep is running it.
         NothingToPromote: No trial completed, or its runs are not on the server yet.
+        TrackingError: The server cannot be reached, or refuses.
     """
     home = Home.from_environment()
     folder = home.known_study(name)
@@ -59,6 +60,7 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
         # the judge loads models as they are; data may come of own code, and who trains again needs all of it
         facts.need_code(*(() if config.promotion.seeds else ("dataset",)))
         server = tracking_server(wait=True)
+        ModelRegistry(server).model(config.study)  # a server that is away is no fault of the runs, and no candidate's
         delivery = read_delivery(folder.journal, server)
         experiment_id = delivery.experiments.get(config.study)
         if experiment_id is None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import verbs
-from pipelines.errors import ConfigError, HomeError, NothingToPromote
+from pipelines.errors import ConfigError, HomeError, NothingToPromote, TrackingError
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
 from pipelines.package import Scores
@@ -34,6 +34,7 @@ SERVER = "http://tracking.example:5000"
 @pytest.fixture
 def home(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", SERVER)
+    monkeypatch.setattr(verbs, "ModelRegistry", lambda uri: FolderRegistry(regatta_home / "registry"))
     return Home(regatta_home)
 
 
@@ -154,6 +155,21 @@ def test_what_cannot_be_promoted_says_what_to_do(home: Home, state: str, deliver
         verbs.promote_study("tiny")
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_server_that_is_away_is_told_before_anything_else_is_blamed(
+    home: Home, monkeypatch: pytest.MonkeyPatch, delivered: bool
+) -> None:
+    study(home, delivered=delivered)
+
+    def away(uri: str) -> FolderRegistry:
+        raise TrackingError(f"The MLflow server at {uri} cannot be reached: connection refused")
+
+    monkeypatch.setattr(verbs, "ModelRegistry", away)
+
+    with pytest.raises(TrackingError, match=f"The MLflow server at {SERVER} cannot be reached"):
+        verbs.promote_study("tiny")
 
 
 def test_an_unknown_study_is_one_sentence(home: Home) -> None:
