@@ -38,18 +38,21 @@ SWEEP_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers $(WOR
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(LANES),--lanes $(LANES)) \
 	$(foreach item,$(SET),--set '$(item)') $(if $(FRESH),--fresh) $(ARGS)
 
+# 4: the champion kept its place, which is an answer and no error of make's
+UNLESS_REFUSED = || { code=$$?; [ $$code -eq 4 ] || exit $$code; }
+
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # ------------------------------------------------------------------------------------------------------------- product
 sweep: $(RUNTIME) $(if $(filter ray,$(EXECUTOR)),$(RAY))  ## run a sweep: CONFIG=configs/sweeps/digits.yaml TRIALS=n WORKERS=n EXECUTOR=processes LANES=n SET="path=value …" FRESH=1 ARGS=…
-	@$(REGATTA) sweep $(CONFIG) $(SWEEP_FLAGS) || { code=$$?; [ $$code -eq 4 ] || exit $$code; }  # 4: the champion kept its place
+	@$(REGATTA) sweep $(CONFIG) $(SWEEP_FLAGS) $(UNLESS_REFUSED)
 
 train: $(RUNTIME)  ## train one model: CONFIG=…, or a recorded run again: ARGS="--run RUN_ID"
 	@$(REGATTA) train $(if $(findstring --run,$(ARGS)),,$(CONFIG)) $(foreach item,$(SET),--set '$(item)') $(ARGS)
 
 promote: $(RUNTIME)  ## judge the best trial of STUDY on the sealed test set and register it
-	@$(REGATTA) promote $(STUDY) $(ARGS)
+	@$(REGATTA) promote $(STUDY) $(ARGS) $(UNLESS_REFUSED)
 
 report: $(RUNTIME)  ## write the HTML report of STUDY
 	@$(REGATTA) report $(STUDY) $(ARGS)

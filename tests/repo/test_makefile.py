@@ -99,16 +99,23 @@ def test_settings_of_the_environment_do_not_leak_into_a_sweep(repository: Path) 
     assert "99" not in planned.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (("sweep", "TRIALS=5"), "sweep configs/sweeps/digits.yaml --trials 5"),
+        (("promote", "STUDY=tiny", "ARGS=--json"), "promote tiny --json"),
+    ],
+)
 @pytest.mark.parametrize(("code", "outcome"), [(0, 0), (2, 2), (3, 2), (4, 0)])
 def test_a_champion_that_kept_its_place_is_no_error_of_make(
-    repository: Path, tmp_path: Path, code: int, outcome: int
+    repository: Path, tmp_path: Path, code: int, outcome: int, arguments: tuple[str, ...], call: str
 ) -> None:
     regatta = tmp_path / "regatta"
     regatta.write_text(f'#!/bin/sh\necho "said $*"\nexit {code}\n')
     regatta.chmod(0o755)
-    done = make(repository, "sweep", f"REGATTA={regatta}", f"RUNTIME={regatta}", "TRIALS=5")
+    done = make(repository, *arguments, f"REGATTA={regatta}", f"RUNTIME={regatta}")
     assert done.returncode == outcome
-    assert done.stdout == "said sweep configs/sweeps/digits.yaml --trials 5\n"  # no echo of make's: it may be JSON
+    assert done.stdout == f"said {call}\n"  # no echo of make's: it may be JSON
 
 
 def test_a_variable_on_makes_command_line_reaches_the_command(repository: Path, tmp_path: Path) -> None:
