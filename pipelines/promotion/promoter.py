@@ -27,6 +27,7 @@ from pipelines.promotion.reigns import (
     last_champion,
     mend,
     moment_after,
+    now,
 )
 from pipelines.promotion.seeds import Repeated
 from pipelines.promotion.telling import Story
@@ -112,12 +113,11 @@ class Promoter:
                     )
                 else:
                     self._registry.tag(version, tags)
-            if decision.promoted:
-                self._crown(version, chosen, decision, rival)
+            at = self._crown(version, chosen, decision, rival) if decision.promoted else now()
         except BaseException as error:
             self._record.fail(error)
             raise
-        self._record.conclude(self._story(examined, chosen, decision, version, rival, repeated))
+        self._record.conclude(self._story(examined, chosen, decision, version, rival, repeated, at))
         return Promoted(
             decision,
             version,
@@ -218,8 +218,10 @@ class Promoter:
             evidence_run=self._record.run_id(),
         )
 
-    def _crown(self, version: Version, chosen: Examined, decision: Decision, rival: Rival) -> None:
+    def _crown(self, version: Version, chosen: Examined, decision: Decision, rival: Rival) -> str:
         """Moves the alias, unless somebody else has moved it while the candidate was judged against another champion.
+
+        Returns when.
 
         Raises:
             TrackingError: Somebody has; a candidate that is forced takes the place of whoever has it.
@@ -249,6 +251,7 @@ class Promoter:
             gain=(comparison.gain, comparison.low, comparison.high) if comparison is not None else None,
         )
         crown(self._registry, version, reign)
+        return reign.at
 
     def _story(
         self,
@@ -258,6 +261,7 @@ class Promoter:
         version: Version,
         rival: Rival,
         repeated: Sequence[Repeated],
+        at: str,
     ) -> Story:
         """All of it, for the record."""
         return Story(
@@ -282,5 +286,6 @@ class Promoter:
                 for each in examined
                 if each is not chosen
             },
+            at=at,
             repeated=tuple(repeated),
         )

@@ -20,6 +20,7 @@ from pipelines.promotion.judge import Answers
 from pipelines.promotion.page import page
 from pipelines.promotion.telling import Story, as_json, metrics_of, mistakes_of, note_of, table_of
 from pipelines.records import TrialHistory
+from pipelines.tracking.entries import RUN_NAME
 from pipelines.tracking.journal import Journal
 from pipelines.tracking.models import Version
 from pipelines.tracking.run import Run
@@ -50,6 +51,7 @@ class Record:
         self.folder = journal.path.parent / "promotions" / self.uid.rpartition("-")[2]
         self._study, self._study_uid, self._run_id = study, study_uid, run_id
         self._run = Run(journal, self.uid)
+        self._subject = study
         self._left_out: dict[int, str] = {}
 
     def run_id(self) -> str | None:
@@ -59,10 +61,11 @@ class Record:
     def begin(self, trial: TrialHistory, champion: Version | None) -> None:
         """A candidate is about to be judged."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._subject = f"{self._study}: trial {trial.number}"
         met = {"regatta.champion_version": champion.version} if champion is not None else {}
         self._run.begin(
             experiment_of(self._study),
-            f"{self._study}: trial {trial.number} is judged",
+            f"{self._subject} is judged",
             tags={
                 "regatta.kind": KIND,
                 "regatta.study": self._study,
@@ -83,7 +86,8 @@ class Record:
         refused = isinstance(error, PromotionRefused)
         reason = str(error) or type(error).__name__
         with suppress(HomeError):  # a full disk may be what is wrong
-            self._run.log(tags={"regatta.decision": reason[:_TAG_BYTES], "regatta.promoted": "false"})
+            tags = {"regatta.decision": reason[:_TAG_BYTES], "regatta.promoted": "false"}
+            self._run.log(tags=tags | self._named("refused" if refused else "not decided"))
             self._run.end("FINISHED" if refused else "FAILED")
         self._forget_outputs(None)
 
@@ -102,6 +106,7 @@ class Record:
             "regatta.model": story.study,
             "regatta.version": story.version,
             "mlflow.note.content": note_of(story),
+            **self._named(story.verdict, story.trial),
         }
         metrics: dict[str, float] = {}
         try:
@@ -112,6 +117,11 @@ class Record:
             tags["regatta.evidence_problem"] = f"{type(error).__name__}: {error}"[:_TAG_BYTES]
         self._run.log(metrics, tags=tags)
         self._run.end("FINISHED")
+
+    def _named(self, verdict: str, trial: TrialHistory | None = None) -> dict[str, str]:
+        """Tags that tell what came of it: one for programs, and the name by which people tell such runs apart."""
+        subject = self._subject if trial is None else f"{self._study}: trial {trial.number}"
+        return {"regatta.verdict": verdict, RUN_NAME: f"{subject} {verdict}"}
 
     def _keep_evidence(self, story: Story) -> dict[str, float]:
         """Keeps all files, and returns the metrics."""
@@ -156,7 +166,8 @@ class Record:
             "version": story.version,
             "champion": story.champion,
             "promoted": story.decision.promoted,
-            "outcome": story.decision.outcome,
+            "outcome": story.outcome,
+            "at": story.at,
             "forced": story.decision.forced,
             "reason": story.decision.reason,
             "policy": story.policy.model_dump(mode="json"),

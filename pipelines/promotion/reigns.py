@@ -1,8 +1,9 @@
 """Who was champion when, and why. The history is in the registry itself, so that every machine sees the same one.
 
-Each move of `champion` is a tag of the registered model, whose key sorts by time. A move is made in four steps, in this
-order: what it is about to do is noted on the version, `champion` moves, `previous` moves, the history gets its entry.
-Whoever dies in between leaves enough for `mend`, which the next promotion or rollback begins with, to do the rest.
+Each move of `champion` is a tag of the registered model, whose key sorts by time. A move is made in four steps, in
+this order: what it is about to do is noted on the version, `champion` moves, `previous` moves, the history gets its
+entry. Last of all, the version that was the champion says until when it was. Whoever dies in between leaves enough
+for `mend`, which the next promotion or rollback begins with, to do the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
 
 PROMOTED, FORCED, ROLLED_BACK, FOUND, GONE = "promoted", "forced", "rolled back", "found", "gone"
-INTENT_TAG, SINCE_TAG = "regatta.reign", "regatta.champion_since"
+INTENT_TAG, SINCE_TAG, UNTIL_TAG = "regatta.reign", "regatta.champion_since", "regatta.champion_until"
 EVIDENCE_TAG = "regatta.evidence_run"
 _KEY = "regatta.reign."
 _MOST = 300
@@ -32,6 +33,9 @@ class Registry(Protocol):
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""
+
+    def untag(self, version: Version, key: str) -> None:
+        """Takes a tag away from a version."""
 
     def tag_model(self, name: str, key: str, value: str) -> None:
         """Adds a tag to the model as a whole."""
@@ -101,6 +105,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def spoken(at: str) -> str:
+    """A time of the history as people read it, in UTC to the second."""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return at
+
+
 def moment_after(model: RegisteredModel) -> str:
     """The time for a move that happens now: none is before the last one, whatever another machine's clock said then."""
     last, at = _noted(model)[-1:], now()
@@ -133,10 +145,14 @@ def crown(registry: Registry, version: Version, reign: Reign) -> None:
     """Moves `champion` to the version and `previous` to the one before, and notes it."""
     reign = replace(reign, why=reign.why[:_LONGEST])
     registry.tag(version, {INTENT_TAG: reign.as_tag(), SINCE_TAG: reign.at})
+    if UNTIL_TAG in version.tags:  # of an earlier time
+        registry.untag(version, UNTIL_TAG)
     registry.set_alias(version.name, CHAMPION, version.version)
     if reign.before is not None and reign.before != version.version:
         registry.set_alias(version.name, PREVIOUS, reign.before)
     registry.tag_model(version.name, reign.key, reign.as_tag())
+    if reign.before is not None and reign.before != version.version:
+        registry.tag(replace(version, version=reign.before), {UNTIL_TAG: reign.at})
 
 
 def mend(registry: Registry, model: RegisteredModel) -> RegisteredModel:
@@ -159,7 +175,16 @@ def mend(registry: Registry, model: RegisteredModel) -> RegisteredModel:
     if before is not None and there and (previous is None or previous.version != before):
         registry.set_alias(model.name, PREVIOUS, before)
         changed = True
+    for version in model.versions:
+        if SINCE_TAG in version.tags and UNTIL_TAG not in version.tags and CHAMPION not in version.aliases:
+            registry.tag(version, {UNTIL_TAG: _end_of(version, noted)})
+            changed = True
     return registry.model(model.name) if changed else model
+
+
+def _end_of(version: Version, noted: tuple[Reign, ...]) -> str:
+    """When a version was the champion no more: at the first move since it was made the champion; now, if none tells."""
+    return next((reign.at for reign in noted if reign.at > version.tags[SINCE_TAG]), now())
 
 
 def _noted(model: RegisteredModel) -> tuple[Reign, ...]:

@@ -15,6 +15,7 @@ from pipelines.promotion.comparison import Comparison, losses_of
 from pipelines.promotion.evidence import Evidence
 from pipelines.promotion.judge import Answers
 from pipelines.promotion.policy import Decision, Measured
+from pipelines.promotion.reigns import spoken
 from pipelines.promotion.seeds import Repeated
 from pipelines.promotion_rules import Promotion
 from pipelines.records import TrialHistory
@@ -39,6 +40,7 @@ class Story:
         comparison: Of the two, or None.
         outputs: File with what both say of each sample.
         others: Of each other candidate that was judged, its scores and what the rules said, by trial.
+        at: When it was decided, in UTC.
         repeated: The candidates' trainings with other seeds.
     """
 
@@ -55,7 +57,23 @@ class Story:
     comparison: Comparison | None
     outputs: Path
     others: Mapping[int, Mapping[str, Any]]
+    at: str
     repeated: tuple[Repeated, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """What became of the candidate, as it stays true: another may have its place by the time that this is read."""
+        decision, when = self.decision, spoken(self.at)
+        if decision.promoted:
+            return f"was made the champion{' by force' if decision.forced else ''} on {when}"
+        return f"was registered on {when}; {'there was no champion' if decision.vacant else 'the champion stayed'}"
+
+    @property
+    def verdict(self) -> str:
+        """The same in a few words, by which the runs of promotions can be told apart."""
+        if not self.decision.promoted:
+            return "refused"
+        return f"{'forced' if self.decision.forced else 'promoted'} as version {self.version}"
 
 
 def mistakes_of(story: Story, answers: Answers) -> list[dict[str, Any]]:
@@ -114,7 +132,7 @@ def note_of(story: Story) -> str:
     """The run's description in MLflow, in Markdown."""
     decision = story.decision
     lines = [
-        f"**{story.study} version {story.version}** (trial {story.trial.number}) {decision.outcome}.",
+        f"**{story.study} version {story.version}** (trial {story.trial.number}) {story.outcome}.",
         "",
         decision.reason,
         "",

@@ -18,6 +18,8 @@ CHECKPOINT_BYTES = "system/checkpoint_bytes"
 """The metric that says how large a run's checkpoint is."""
 TAGS_OF_AN_END = (END_REASON, "regatta.reason")
 """They say why a run is closed; one that is begun again loses them."""
+RUN_NAME = "mlflow.runName"
+"""The tag that gives a run another name than it was begun with; MLflow takes it for the name itself."""
 
 
 @dataclass(frozen=True)

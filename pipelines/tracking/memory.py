@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.tracking.base import CHECKPOINT_TAG, UID_TAG, Refused, Tracker, dropped_text
-from pipelines.tracking.entries import TAGS_OF_AN_END, CheckpointDropped, CheckpointKept, Logged, PictureKept, RunBegun
+from pipelines.tracking.entries import (
+    RUN_NAME,
+    TAGS_OF_AN_END,
+    CheckpointDropped,
+    CheckpointKept,
+    Logged,
+    PictureKept,
+    RunBegun,
+)
 from pipelines.tracking.holdings import DamagedVersion, HeldCheckpoint, HeldRun
 
 
@@ -83,6 +91,7 @@ class MemoryTracker(Tracker):
                 run.points.setdefault(key, {})[(entry.step, entry.time_ms)] = value
             run.tags |= entry.tags
             run.params |= entry.params
+            run.name = entry.tags.get(RUN_NAME, run.name)
 
     def keep(self, run_id: str, path: Path, folder: str) -> None:
         """Reads the file."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.base import UID_TAG, Refused
-from pipelines.tracking.entries import FileKept
+from pipelines.tracking.entries import RUN_NAME, FileKept
 from pipelines.tracking.mlflow_checkpoints import MODEL_TYPE, model_tags
 from pipelines.tracking.mlflow_door import BulkDoor
 from pipelines.tracking.mlflow_pictures import PICTURES_FOLDER, picture_files
@@ -89,7 +89,8 @@ def _run_form(parcel: RunParcel) -> dict[str, Any]:
         if parcel.parent_run_id is not None:
             tags["mlflow.parentRunId"] = parcel.parent_run_id
         begun = parcel.begun
-        run = {"experiment_id": parcel.experiment_id, "name": begun.name, "start_ms": begun.time_ms}
+        name = tags.get(RUN_NAME, begun.name)  # a server takes no run that is called one thing and told another
+        run = {"experiment_id": parcel.experiment_id, "name": name, "start_ms": begun.time_ms}
     form: dict[str, Any] = {"run": run, "tags": tags, "params": parcel.params}
     form["metrics"] = [
         (key, float(value), entry.time_ms, entry.step)

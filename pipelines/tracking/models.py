@@ -171,6 +171,11 @@ class ModelRegistry:
             for key, value in tags.items():
                 again(partial(self._client.set_model_version_tag, version.name, version.version, key, value))
 
+    def untag(self, version: Version, key: str) -> None:
+        """Takes a tag away from a version."""
+        with _tracking_errors(self.uri):
+            again(lambda: self._client.delete_model_version_tag(version.name, version.version, key))
+
     def tag_model(self, name: str, key: str, value: str) -> None:
         """Adds a tag to the model as a whole."""
         with _tracking_errors(self.uri):

@@ -126,7 +126,8 @@ class RegistryContract(ABC):
     ) -> None:
         version = self.register(registry, name, experiment_id, tmp_path, "a")
 
-        registry.tag(version, {"regatta.decision": "why", "regatta.trial": "b"})
+        registry.tag(version, {"regatta.decision": "why", "regatta.trial": "b", "regatta.gone": "soon"})
+        registry.untag(version, "regatta.gone")
 
         tags = registry.versions(name)[0].tags
         assert (tags["regatta.decision"], tags["regatta.trial"]) == ("why", "b")

@@ -45,6 +45,7 @@ BEGUN_MS = 1_700_000_000_000
 class Seen:
     """A run as the tracker's users see it."""
 
+    name: str
     status: str
     tags: dict[str, str]
     params: dict[str, str]
@@ -171,6 +172,23 @@ class TrackerContract(ABC):
         }
         assert seen.tags["device"] == "CPU"
         assert seen.params["p"] == "1"
+
+    def test_a_run_is_called_what_its_tag_says(
+        self, tracker: Tracker, study: str, experiment_id: str, run_id: str
+    ) -> None:
+        told = [Logged("x", BEGUN_MS, 0, {"gain": 1.0}, {"a": "b", "mlflow.runName": "trial 7 refused", "c": "d"})]
+        new = RunBegun(f"{study}-00001", study, "is judged", BEGUN_MS)
+        tracker.log(run_id, told)
+        (new_id,) = (
+            tracker.take_runs([RunParcel(new.uid, None, experiment_id, None, new, told)])
+            if tracker.takes_many()
+            else (None,)
+        )
+
+        for named in (run_id, new_id):
+            if named is not None:
+                seen = self.see(tracker, named)
+                assert (seen.name, seen.tags["a"], seen.tags["c"]) == ("trial 7 refused", "b", "d")
 
     def test_a_later_tag_wins(self, tracker: Tracker, run_id: str) -> None:
         states = ("RUNNING", "PRUNED", "COMPLETE")
@@ -519,7 +537,7 @@ class TestMemoryTracker(TrackerContract):
         for (key, step, _), content in run.pictures.items():
             pictures.setdefault((key, step), []).append(content)
         curves = {name: run.curve(name) for name in run.points}
-        return Seen(run.status, run.tags, run.params, curves, run.files, pictures)
+        return Seen(run.name, run.status, run.tags, run.params, curves, run.files, pictures)
 
     def run_ids(self, tracker: Tracker, experiment_id: str) -> list[str]:
         assert isinstance(tracker, MemoryTracker)
@@ -589,7 +607,7 @@ class MlflowContract(TrackerContract):
             told = parsed_as_the_page_does(name)
             if not told.small:
                 pictures.setdefault((told.key, told.step), []).append(content)
-        return Seen(run.info.status, run.data.tags, run.data.params, points, files, pictures)
+        return Seen(run.info.run_name, run.info.status, run.data.tags, run.data.params, points, files, pictures)
 
     def pictured(self, client: MlflowClient, run_id: str) -> list[str]:
         return sorted(file.path for file in client.list_artifacts(run_id, "images"))

@@ -62,6 +62,11 @@ class FolderRegistry:
         at = int(version.version) - 1
         self.kept[at] = replace(self.kept[at], tags={**self.kept[at].tags, **tags})
 
+    def untag(self, version: Version, key: str) -> None:
+        self.before_each("untag")
+        at = int(version.version) - 1
+        self.kept[at] = replace(self.kept[at], tags={k: v for k, v in self.kept[at].tags.items() if k != key})
+
     def tag_model(self, name: str, key: str, value: str) -> None:
         self.before_each("tag_model")
         self.tags[key] = value

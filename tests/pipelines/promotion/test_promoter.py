@@ -421,7 +421,40 @@ def test_a_promotion_is_a_run_of_its_own_that_nobody_takes_for_a_trial(bench: Be
         "evidence.json", "comparison.json", "per_class.json", "report.html", "confusion_matrix.png", "calibration.png",
         "worst_mistakes.png", "outputs-00001.npz",
     }  # fmt: skip
-    assert "**tiny version 2** (trial 1) is the champion." in run.tags["mlflow.note.content"]
+    assert "**tiny version 2** (trial 1) was made the champion on 2" in run.tags["mlflow.note.content"]
+
+
+def test_the_runs_of_promotions_are_told_apart_by_their_names(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+    bench.promote(bench.candidate(0.8, 7))
+    bench.promote(bench.candidate(0.8, 7), force=True)
+    bench.unjudgeable[8] = "it is torn"
+    with pytest.raises(NothingToPromote):
+        bench.promote(bench.candidate(0.9, 8))
+
+    named = [(run.tags["mlflow.runName"], run.tags["regatta.verdict"]) for run in bench.runs()]
+
+    assert named == [
+        ("tiny: trial 0 promoted as version 1", "promoted as version 1"),
+        ("tiny: trial 7 refused", "refused"),
+        ("tiny: trial 7 forced as version 2", "forced as version 2"),
+        ("tiny: trial 8 not decided", "not decided"),
+    ]
+
+
+def test_what_the_evidence_says_stays_true_when_another_has_the_champions_place(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+    bench.promote(bench.candidate(0.8, 1))
+    bench.promote(bench.candidate(0.8, 1), force=True)
+
+    told = [json.loads((record.folder / "evidence.json").read_text()) for record in bench.records]
+
+    day = told[0]["at"][:10]
+    assert told[0]["outcome"].startswith(f"was made the champion on {day} ")
+    assert told[1]["outcome"].startswith(f"was registered on {day} ")
+    assert told[1]["outcome"].endswith("; the champion stayed")
+    assert told[2]["outcome"].startswith(f"was made the champion by force on {day} ")
+    assert bench.tags("1")["regatta.champion_until"] == bench.tags("2")["regatta.champion_since"]
 
 
 def test_the_version_names_the_run_of_its_evidence_where_the_server_has_one_by_then(bench: Bench) -> None:
@@ -443,7 +476,7 @@ def test_the_page_of_the_evidence_tells_the_rules_the_comparison_and_what_was_tr
 
     page = (bench.records[-1].folder / "report.html").read_text()
 
-    assert "tiny version 2 is the champion" in page
+    assert "tiny version 2 was made the champion on 2" in page
     assert "The candidate alone is right on 50 samples, the champion alone on 0." in page
     assert "Trained again with other seeds" in page
     assert "it broke &lt;b&gt;" in page
@@ -496,10 +529,10 @@ class Died(BaseException):
     """The process was killed at this moment."""
 
 
-CHANGES = ["register", "tag", "set_alias champion", "set_alias previous", "tag_model"]
+CHANGES = ["register", "tag", "set_alias champion", "set_alias previous", "tag_model", "tag"]
 
 
-@pytest.mark.parametrize("moment", range(5))
+@pytest.mark.parametrize("moment", range(6))
 def test_a_promotion_that_dies_at_any_moment_is_mended_by_the_next(bench: Bench, moment: int) -> None:
     bench.promote(bench.candidate(0.8))
     bench.promote(bench.candidate(0.9, 1))

@@ -34,6 +34,30 @@ def test_each_move_is_told_in_order_and_previous_is_the_one_before(registry: Fol
     assert registry.kept[0].tags["regatta.champion_since"] == at(3)
 
 
+def test_a_version_says_from_when_to_when_it_was_the_champion_last(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "3", "1", 2)
+    between = dict(registry.kept[0].tags)
+    move(registry, "1", "3", 3, "rolled back")
+
+    assert (between["regatta.champion_since"], between["regatta.champion_until"]) == (at(1), at(2))
+    assert registry.kept[0].tags["regatta.champion_since"] == at(3)
+    assert "regatta.champion_until" not in registry.kept[0].tags
+    assert registry.kept[2].tags["regatta.champion_until"] == at(3)
+
+
+def test_a_version_whose_time_nobody_ended_gets_its_end_from_the_history(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    move(registry, "2", "1", 2)
+    registry.untag(registry.kept[0], "regatta.champion_until")  # as older versions of Regatta left it
+    registry.aliases["champion"] = "3"
+
+    mend(registry, registry.model("tiny"))
+
+    assert registry.kept[0].tags["regatta.champion_until"] == at(2)
+    assert registry.kept[1].tags["regatta.champion_until"] == reigns_of(registry.model("tiny"))[-1].at
+
+
 def test_a_history_that_is_whole_is_left_alone(registry: FolderRegistry) -> None:
     move(registry, "1", None, 1)
     move(registry, "2", "1", 2)
@@ -46,7 +70,7 @@ def test_a_history_that_is_whole_is_left_alone(registry: FolderRegistry) -> None
     assert model == registry.model("tiny")
 
 
-@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("moment", range(5))
 def test_a_move_that_dies_half_way_is_completed_or_was_none(registry: FolderRegistry, moment: int) -> None:
     move(registry, "1", None, 1)
     move(registry, "2", "1", 2)
