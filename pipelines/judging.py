@@ -23,10 +23,10 @@ from pipelines.datasets.prepared import open_prepared
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
-from pipelines.forms import GRAPH, KERAS_FILE, caller, onnx_runtime, scale_of, served_outputs
+from pipelines.forms import caller, onnx_runtime, scale_of, served_outputs
 from pipelines.inputs import InputFacts
 from pipelines.kept import read_kept
-from pipelines.package import build_package, form_of, load_checkpoint, outputs_of, score
+from pipelines.package import build_package, form_of, load_checkpoint, outputs_of, score, served_file
 from pipelines.profile import profile_of
 from pipelines.promotion.evidence import worst_mistakes
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
@@ -112,7 +112,7 @@ def judge(request: JudgeRequest) -> Judged:
     expected = outputs_of(model, golden.x)
     measured = Measured(
         scores,
-        bytes=(package / (GRAPH if form.engine == "onnx" else KERAS_FILE)).stat().st_size,
+        bytes=(package / served_file(package)).stat().st_size,
         latency_ms=latency_ms(package, golden, data.facts),
         parity=float(np.abs(served_outputs(package, golden.x, data.facts) - expected).max()),
         allowed=request.parity * scale_of(expected),

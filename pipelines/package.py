@@ -217,6 +217,11 @@ def form_of(folder: Path) -> Form:
     return Form(contract.get("engine", "onnx"), str(contract.get("engine_reason", "")))
 
 
+def served_file(folder: Path) -> str:
+    """The file of a package that is served: the graph, or the Keras model where ONNX could not hold it."""
+    return GRAPH if form_of(folder).engine == "onnx" else KERAS_FILE
+
+
 def _engine_of(folder: Path) -> str:
     try:
         return form_of(folder).engine

@@ -34,6 +34,8 @@ _MOST_DRAWS = 40_000_000
 """Samples that are drawn in all, about a second of work; more samples get fewer resamples, and need fewer."""
 _RESAMPLES = (2_000, 10_000)
 _BLOCK = 1 << 22
+_ROUNDING = 1e-5
+"""How far one model's outputs may be from its own in another form."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Comparison:
         only_mine: Samples that only the candidate has right; None where a number is predicted.
         only_theirs: Samples that only the champion has right, likewise.
         class_drops: By class, by how much its recall falls, as a share of the class; below 0 where it rises.
+        same: Whether the two say the same of every sample, but for rounding: then no gain of either is one.
     """
 
     metric: str
@@ -73,6 +76,7 @@ class Comparison:
     only_mine: int | None = None
     only_theirs: int | None = None
     class_drops: Mapping[str, float] | None = None
+    same: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; no number that JSON has no word for."""
@@ -107,6 +111,7 @@ def compare(
     """
     mine, theirs = mine.astype(np.float64), theirs.astype(np.float64)
     shared: dict[str, Any] = {"metric": metric, "confidence": confidence, "samples": len(truth)}
+    shared["same"] = bool(np.allclose(mine, theirs, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True))
     if task is not Task.REGRESSION:
         right, their_right = answers(mine) == truth, answers(theirs) == truth
         shared |= {

@@ -120,6 +120,8 @@ def decide(
         text = f"promotion.min_gain asks for a gain, and none can be told: {obstacle}"
         rulings.insert(0, Ruling("min_gain", False, text, limit=policy.min_gain))
     broken = [ruling.text for ruling in rulings if not ruling.held]
+    if comparison is not None and comparison.same:
+        broken = [ruling.text for ruling in rulings if not ruling.held and ruling.rule != "confidence"]  # all is said
     if comparison is None:
         metric = policy.metric or measured.scores.headline
         first = "it met nobody" if obstacle else "there is no champion yet" if broken else "the first champion"
@@ -141,6 +143,10 @@ def forced(decision: Decision) -> Decision:
 
 def _gain_words(comparison: Comparison) -> str:
     word = f"better by {comparison.gain:.4f}" if comparison.gain > 0 else f"a gain of {comparison.gain:.4f}"
+    if comparison.same:
+        return f"the two say the same of all {comparison.samples:,} samples"
+    if comparison.gain == 0:
+        word = "no better"
     if not (math.isfinite(comparison.low) and math.isfinite(comparison.high)):
         return word
     tested = "" if comparison.p is None else f", {comparison.test} {comparison.p:.3g}"
@@ -154,14 +160,15 @@ def _against(comparison: Comparison, policy: Promotion) -> list[Ruling]:
     """What the rules say that compare with the champion."""
     gain = comparison.gain
     wanted = f"more than {policy.min_gain:g}" if policy.min_gain else "any gain at all"
+    none = "that is just what there is" if policy.min_gain and not comparison.same else "there is none"
     rulings = [
         _ruling(
             "min_gain",
-            gain > policy.min_gain,
+            gain > policy.min_gain and not comparison.same,
             gain,
             policy.min_gain,
-            policy.min_gain - gain,
-            lambda short: f"promotion.min_gain asks for {wanted}: short by {short:.4f}",
+            0.0 if comparison.same else policy.min_gain - gain,
+            lambda short: f"promotion.min_gain asks for {wanted}{_short(short, none)}",
         )
     ]
     if policy.confidence is not None:
@@ -182,6 +189,13 @@ def _against(comparison: Comparison, policy: Promotion) -> list[Ruling]:
             )
         )
     return rulings
+
+
+def _short(short: float, at_all: str) -> str:
+    """By how much something is too little, in digits that tell it; `at_all` where it is just what is too little."""
+    if short == 0:
+        return f", and {at_all}"
+    return f": short by {short:.4f}" if not short < 5e-5 else f": short by {short:.1e}"
 
 
 def _sure(comparison: Comparison, min_gain: float, level: float) -> Ruling:
@@ -205,7 +219,7 @@ def _sure(comparison: Comparison, min_gain: float, level: float) -> Ruling:
         min_gain - low,
         lambda short: (
             f"promotion.confidence asks that the gain's interval begins above {min_gain:g}, and it begins at "
-            f"{low:.4f}: short by {short:.4f}"
+            f"{low:.4f}{_short(short, 'no higher')}"
         ),
     )
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from pipelines.checkpoints import sha256_of
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.errors import NothingToPromote, PromotionRefused, TrackingError
+from pipelines.errors import NothingToPromote, TrackingError
 from pipelines.package import Scores
-from pipelines.promotion.comparison import Comparison, compare
-from pipelines.promotion.judge import Answers, Judged, JudgeRequest
+from pipelines.promotion.examining import Examiner
+from pipelines.promotion.judge import Judged, JudgeRequest
 from pipelines.promotion.meeting import PackageRegistry, Rival, fetch_rival, rival_of
 from pipelines.promotion.outcome import Candidate, Examined, Promoted
-from pipelines.promotion.policy import Decision, decide, forced
+from pipelines.promotion.policy import Decision, forced
 from pipelines.promotion.record import Record
 from pipelines.promotion.reigns import (
     EVIDENCE_TAG,
@@ -31,7 +31,8 @@ from pipelines.promotion.reigns import (
 )
 from pipelines.promotion.seeds import Repeated
 from pipelines.promotion.telling import Story
-from pipelines.promotion.version_tags import DIGEST_TAG, source_of, tags_of
+from pipelines.promotion.twins import are_twins
+from pipelines.promotion.version_tags import DIGEST_TAG, tags_of
 from pipelines.records import TrialHistory
 from pipelines.tasks import SCORES
 from pipelines.tracking.models import CHAMPION, RegisteredModel, Version
@@ -54,11 +55,10 @@ class Promoter:
         self._config = config
         self._data = data
         self._registry = registry
-        self._judge = judge
         self._record = record
-        self._user_folder = user_folder
         self._task = config.goal(data.facts).task
         self._policy = config.promotion.model_copy(update={"metric": config.judged_by(self._task)})
+        self._examiner = Examiner(config, data, judge, record, self._policy, user_folder=user_folder)
 
     def promote(
         self,
@@ -96,28 +96,21 @@ class Promoter:
             with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
                 theirs = Path(scratch) / "champion"
                 rival = fetch_rival(self._registry, rival, theirs, self._task, self._data, force=force)
-                examined = self._examine(candidates, rival, Path(scratch))
-                chosen = self._chosen(examined)
-                decision = forced(chosen.decision) if force else chosen.decision
-                tags = self._tags(chosen, decision)
-                version = next(
-                    (each for each in model.versions if each.tags.get(DIGEST_TAG) == chosen.digest), None
-                )  # that an earlier, refused promotion registered for this very checkpoint
-                if version is None:
-                    version = self._registry.register(
-                        name,
-                        chosen.package,
-                        experiment_id=experiment_id,
-                        run_id=chosen.candidate.trial.run_id,
-                        tags=tags,
-                    )
+                examined = self._examiner.examine(candidates, rival, Path(scratch))
+                chosen = self._examiner.chosen(examined)
+                same = chosen.comparison is not None and chosen.comparison.same
+                twin = same and rival.package is not None and are_twins(chosen.package, rival.package)
+                if twin:
+                    version, decision = self._keep(rival, model, "it is the very model that is the champion")
                 else:
-                    self._registry.tag(version, tags)
-            at = self._crown(version, chosen, decision, rival) if decision.promoted else now()
+                    decision = forced(chosen.decision) if force else chosen.decision
+                    version = self._register(model, chosen, decision, experiment_id)
+            moves = decision.promoted and not twin
+            at = self._crown(version, chosen, decision, rival) if moves else now()
         except BaseException as error:
             self._record.fail(error)
             raise
-        self._record.conclude(self._story(examined, chosen, decision, version, rival, repeated, at))
+        self._record.conclude(self._story(examined, chosen, decision, version, rival, repeated, at, twin))
         return Promoted(
             decision,
             version,
@@ -126,86 +119,43 @@ class Promoter:
             chosen.candidate.trial,
             self._policy.metric,
             comparison=chosen.comparison,
-            evidence=self._record.uid,
-            evidence_run=tags.get(EVIDENCE_TAG),
+            evidence=None if twin else self._record.uid,  # the champion has its own
+            evidence_run=version.tags.get(EVIDENCE_TAG),
             form=chosen.measured.form,
             met=rival.version.version if rival.version is not None else None,
         )
 
     def _already(self, rival: Rival, trial: TrialHistory, model: RegisteredModel) -> Promoted:
-        """Whom nobody needs to judge; one whose alias was taken away gets it back."""
-        champion, why = rival.version, "it is the champion already"
-        assert champion is not None
-        if rival.gone:
-            why = f"it was the champion until somebody took its alias '{CHAMPION}' away, and has it back"
-            crown(self._registry, champion, Reign(moment_after(model), PROMOTED, champion.version, None, why))
-        decision = Decision(True, why)
+        """Of whom nobody needs to judge anything."""
+        champion, decision = self._keep(rival, model, "it is the champion already")
         known = {key: champion.tags.get(f"regatta.{key}", "nan") for key in SCORES[self._task]}
         scores = Scores({key: float(value) for key, value in known.items()})
         return Promoted(
             decision, champion, scores, scores, trial, self._policy.metric, evidence_run=champion.tags.get(EVIDENCE_TAG)
         )
 
-    def _chosen(self, examined: Sequence[Examined]) -> Examined:
-        """Who meets the champion: the best by validation, or where any may, the first that passes."""
-        passing = (each for each in examined if each.decision.promoted)
-        return next(passing, examined[0]) if self._policy.against == "any" else examined[0]
+    def _keep(self, rival: Rival, model: RegisteredModel, why: str) -> tuple[Version, Decision]:
+        """Leaves the champion in its place; one whose alias was taken away gets it back."""
+        champion = rival.version
+        assert champion is not None
+        if rival.gone:
+            why = f"it was the champion until somebody took its alias '{CHAMPION}' away, and has it back"
+            crown(self._registry, champion, Reign(moment_after(model), PROMOTED, champion.version, None, why))
+        return champion, Decision(True, why)
 
-    def _examine(self, candidates: Sequence[Candidate], rival: Rival, scratch: Path) -> list[Examined]:
-        """Has each candidate judged, once. Only the first one's trouble is everybody's."""
-        examined: list[Examined] = []
-        for candidate in candidates:
-            try:
-                examined.append(self._examine_one(candidate, rival, scratch))
-            except (NothingToPromote, PromotionRefused) as trouble:
-                if candidate is candidates[0]:
-                    raise
-                self._record.leave_out(candidate.trial, str(trouble))
-            if self._policy.against == "any" and examined and examined[-1].decision.promoted:
-                break  # the others stay sealed
-        return examined
-
-    def _examine_one(self, candidate: Candidate, rival: Rival, scratch: Path) -> Examined:
-        trial = candidate.trial
-        if not candidate.checkpoint.is_file():
-            raise NothingToPromote(f"the checkpoint of trial {trial.number} is not kept any more")
-        digest = sha256_of(candidate.checkpoint)
-        package = scratch / f"trial-{trial.number}"
-        outputs = self._record.folder / f"outputs-{trial.number:05d}.npz"
-        judged = self._judge(
-            JudgeRequest(
-                name=self._config.study,
-                config=self._config.training(),
-                checkpoint=str(candidate.checkpoint),
-                data=str(self._data.folder),
-                user_folder=str(self._user_folder) if self._user_folder else None,
-                champion=str(rival.package) if rival.package is not None else None,
-                source=source_of(self._config, trial, digest),
-                package=str(package),
-                outputs=str(outputs),
-                parity=self._policy.parity,
-            )
-        )
-        measured = judged.measured
-        assert measured is not None
-        comparison = self._compare(outputs) if rival.package is not None else None
-        decision = decide(measured, comparison, self._policy, rival=rival.called, obstacle=rival.obstacle)
-        vacant = rival.gone or rival.version is None
-        decision = replace(decision, reason="; ".join([decision.reason, *rival.caveats(self._data)]), vacant=vacant)
-        return Examined(candidate, digest, package, outputs, measured, judged.champion_scores, comparison, decision)
-
-    def _compare(self, outputs: Path) -> Comparison:
-        answers = Answers.read(str(outputs))
-        assert answers.theirs is not None
-        return compare(
-            self._task,
-            str(self._policy.metric),
-            answers.truth,
-            answers.mine,
-            answers.theirs,
-            confidence=self._policy.level,
-            labels=self._data.facts.labels,
-            seed=self._config.seed,
+    def _register(self, model: RegisteredModel, chosen: Examined, decision: Decision, experiment_id: str) -> Version:
+        """The candidate's version: a new one, or that which an earlier, refused promotion made of its checkpoint."""
+        tags = self._tags(chosen, decision)
+        known = next((each for each in model.versions if each.tags.get(DIGEST_TAG) == chosen.digest), None)
+        if known is not None:
+            self._registry.tag(known, tags)
+            return replace(known, tags={**known.tags, **tags})
+        return self._registry.register(
+            model.name,
+            chosen.package,
+            experiment_id=experiment_id,
+            run_id=chosen.candidate.trial.run_id,
+            tags=tags,
         )
 
     def _tags(self, chosen: Examined, decision: Decision) -> dict[str, str]:
@@ -262,6 +212,7 @@ class Promoter:
         rival: Rival,
         repeated: Sequence[Repeated],
         at: str,
+        twin: bool,
     ) -> Story:
         """All of it, for the record."""
         return Story(
@@ -288,4 +239,5 @@ class Promoter:
             },
             at=at,
             repeated=tuple(repeated),
+            twin=twin,
         )

@@ -42,6 +42,7 @@ class Story:
         others: Of each other candidate that was judged, its scores and what the rules said, by trial.
         at: When it was decided, in UTC.
         repeated: The candidates' trainings with other seeds.
+        twin: Whether it was found to be the very model that was the champion, and nothing was registered.
     """
 
     study: str
@@ -59,11 +60,14 @@ class Story:
     others: Mapping[int, Mapping[str, Any]]
     at: str
     repeated: tuple[Repeated, ...] = ()
+    twin: bool = False
 
     @property
     def outcome(self) -> str:
         """What became of the candidate, as it stays true: another may have its place by the time that this is read."""
         decision, when = self.decision, spoken(self.at)
+        if self.twin:
+            return f"was the champion on {when}, and the candidate the same model"
         if decision.promoted:
             return f"was made the champion{' by force' if decision.forced else ''} on {when}"
         return f"was registered on {when}; {'there was no champion' if decision.vacant else 'the champion stayed'}"
@@ -71,6 +75,8 @@ class Story:
     @property
     def verdict(self) -> str:
         """The same in a few words, by which the runs of promotions can be told apart."""
+        if self.twin:
+            return f"is version {self.version} again"
         if not self.decision.promoted:
             return "refused"
         return f"{'forced' if self.decision.forced else 'promoted'} as version {self.version}"

@@ -21,6 +21,7 @@ from pipelines.forms import onnx_outputs
 from pipelines.judging import GOLDEN_SAMPLES, JudgeWorker, golden_samples, judge
 from pipelines.package import damage, read_contract, score
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
+from pipelines.promotion.twins import are_twins
 from pipelines.tasks import Task
 from tests.pipelines.scripted import ScriptedDesk, recipe
 
@@ -304,14 +305,15 @@ class TestPackage:
         assert answer.champion_scores.values["test_accuracy"] == answer.measured.scores.values["test_accuracy"]
         assert damage(tmp_path / "package") is None
 
-    def test_a_model_of_the_users_own_code_is_judged_where_that_code_is_not(
-        self, ask: Request, config: SweepConfig, tmp_path: Path
+    def test_a_model_of_the_users_own_code_is_judged_where_that_code_is_not_and_is_known_again(
+        self, ask: Request, config: SweepConfig, package: Path, tmp_path: Path
     ) -> None:
         own = {"name": "function", "function": "not_here_at_all:make"}
 
         judged = judge(ask(tmp_path / "package", config={**config.training(), "model": own}))
 
         assert judged.measured is not None
+        assert are_twins(tmp_path / "package", package)
 
     def test_a_checkpoint_that_is_none_is_one_sentence_with_the_traceback_beside_it(
         self, ask: Request, tmp_path: Path

@@ -260,3 +260,13 @@ def test_ten_thousand_samples_are_compared_in_little_memory() -> None:
 )
 def test_answers_are_the_likeliest_classes(outputs: list[list[float]], classes: list[int]) -> None:
     assert answers(np.array(outputs)).tolist() == classes
+
+
+def test_one_model_in_two_forms_says_the_same_but_for_rounding() -> None:
+    truth = np.array([0, 1, 2, 0])
+    said = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]], np.float32)
+    other = said.copy()
+    other[3] = [0.5, 0.2, 0.3]
+
+    assert compare(Task.MULTICLASS, "test_loss", truth, said + np.float32(1e-7), said).same
+    assert not compare(Task.MULTICLASS, "test_loss", truth, other, said).same

@@ -14,7 +14,7 @@ from pipelines.errors import NothingToPromote, PromotionRefused, TrackingError
 from pipelines.package import damage
 from pipelines.promotion.reigns import reigns_of
 from pipelines.promotion.seeds import Repeated
-from tests.pipelines.promotion.bench import UID, Bench
+from tests.pipelines.promotion.bench import UID, Bench, seal
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_a_better_candidate_takes_the_place_and_the_champion_before_stays_reacha
 @pytest.mark.parametrize(
     ("accuracy", "policy", "words"),
     [
-        ("0.90", {}, "any gain at all"),  # 0.9 in other bytes: another checkpoint, as strong
+        ("0.90", {}, "any gain at all, and there is none"),  # 0.9 in other bytes: another checkpoint, as strong
+        ("0.90", {}, "the two say the same of all 1,000 samples"),
+        ("0.90", {"confidence": None, "metric": "test_loss"}, "any gain at all, and there is none"),
         ("0.8", {}, "a gain of -0.1000"),
         ("0.91", {"min_gain": 0.05}, "promotion.min_gain asks for more than 0.05: short by 0.0400"),
         ("0.902", {}, "promotion.confidence"),
@@ -135,6 +137,51 @@ def test_a_candidate_that_is_the_champion_already_is_neither_judged_nor_register
     assert len(bench.requests) == 1
     assert len(bench.registry.kept) == 1
     assert len(bench.runs()) == 1
+
+
+def test_the_champions_own_model_from_another_checkpoint_is_not_registered_again(bench: Bench) -> None:
+    bench.promote(bench.candidate("0.9"))
+    again = bench.candidate("0.9", 1)
+    again.checkpoint.write_text("0.9 ")  # other bytes around the same weights
+    judge = bench.judge
+
+    def same_graph(request: Any) -> Any:
+        judged = judge(request)
+        package = Path(request.package)
+        (package / "model.onnx").write_text("0.9")
+        seal(package)
+        return judged
+
+    bench.judge = same_graph  # type: ignore[method-assign]
+
+    promoted = bench.promote(again)
+
+    assert promoted.registered() == {"name": "tiny", "version": "1", "alias": "champion"}
+    assert promoted.decision.reason == "it is the very model that is the champion"
+    assert len(bench.registry.kept) == 1
+    assert len(reigns_of(bench.registry.model("tiny"))) == 1
+    assert bench.tags("1")["regatta.evidence"] == bench.records[0].uid
+    run = bench.runs()[-1]
+    assert (run.status, run.tags["mlflow.runName"]) == ("FINISHED", "tiny: trial 1 is version 1 again")
+    assert "and the candidate the same model" in run.tags["mlflow.note.content"]
+
+
+def test_the_champions_own_model_from_another_checkpoint_gives_it_its_alias_back(bench: Bench) -> None:
+    bench.promote(bench.candidate("0.9"))
+    del bench.registry.aliases["champion"]
+    again = bench.candidate("0.9", 1)
+    again.checkpoint.write_text("0.9\n")
+    judge = bench.judge
+
+    def same_graph(request: Any) -> Any:
+        judged = judge(request)
+        (Path(request.package) / "model.onnx").write_text("0.9")
+        return judged
+
+    bench.judge = same_graph  # type: ignore[method-assign]
+
+    assert bench.promote(again).registered() == {"name": "tiny", "version": "1", "alias": "champion"}
+    assert bench.registry.aliases == {"champion": "1"}
 
 
 def test_a_candidate_that_was_refused_before_is_not_registered_twice(bench: Bench) -> None:
