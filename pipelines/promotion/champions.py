@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pipelines.errors import ConfigError, Mistake
+from pipelines.errors import ConfigError, Mistake, TrackingError
 from pipelines.promotion.outcome import JUDGED_BY
-from pipelines.promotion.reigns import (
-    EVIDENCE_TAG,
-    Registry,
-    Reign,
-    reigns_of,
-)
+from pipelines.promotion.reigns import EVIDENCE_TAG, EVIDENCE_UID_TAG, Registry, Reign, note_missing, reigns_of, spoken
 from pipelines.tasks import SCORES
 from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
 
@@ -34,12 +29,27 @@ class ModelHistory:
     reigns: tuple[Reign, ...]
 
     def lines(self) -> list[str]:
-        """A line for every version, oldest first, and then one for every time that the champion changed."""
-        lines = [_line(version) for version in self.model.versions]
+        """An entry for every version, oldest first, then one for every time that the champion changed.
+
+        An entry is a line, and a line more for each clause of a reason that has several.
+        """
+        lines = [line for version in self.model.versions for line in _clauses(self._about(version))]
         if self.reigns:
-            lines += ["", f"champions of '{self.model.name}', in UTC:"]
-            lines += [f"  {reign.sentence()}" for reign in self.reigns]
+            lines += ["", f"champions of '{self.model.name}':"]
+            lines += [f"  {line}" for reign in self.reigns for line in _clauses(reign.sentence())]
         return lines
+
+    def _about(self, version: Version) -> str:
+        tags, since = version.tags, ""
+        if CHAMPION in version.aliases and self.reigns:
+            since = f", champion since {spoken(self.reigns[-1].at)}"
+        made = spoken(datetime.fromtimestamp(version.created_ms / 1000, UTC).isoformat())
+        aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""
+        score = score_of(tags)
+        judged = f"{score[0].replace('_', ' ')} {score[1]:.4f}" if score is not None else "not judged"
+        trial = f"trial {tags['regatta.trial']}" if "regatta.trial" in tags else "no trial of Regatta's"
+        why = f": {tags['regatta.decision']}" if tags.get("regatta.decision") else ""
+        return f"version {version.version}{aliases}  {made}  {trial}, {judged}{since}{why}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
@@ -49,12 +59,20 @@ class ModelHistory:
             "champion": champion.version if champion is not None else None,
             "previous": previous.version if previous is not None else None,
             "versions": [_as_json(version) for version in self.model.versions],
-            "history": [reign.to_json() for reign in self.reigns],
+            "history": [self._move(reign) for reign in self.reigns],
         }
+
+    def _move(self, reign: Reign) -> dict[str, Any]:
+        """A move, and its evidence under the names that it has everywhere."""
+        told = reign.to_json()
+        uid, version = told.pop("evidence"), self.model.version(reign.version)
+        tags = version.tags if version is not None else {}
+        known = tags.get(EVIDENCE_TAG) if uid is not None and tags.get(EVIDENCE_UID_TAG) == uid else None
+        return {**told, "evidence_run": known, "evidence_uid": uid}
 
 
 def history_of(registry: NamedRegistry, name: str) -> ModelHistory:
-    """Reads it; nothing is changed.
+    """Reads it; a move that somebody else has made is noted there, where that is allowed, with the time of this look.
 
     Raises:
         ConfigError: Nothing is registered under that name.
@@ -62,24 +80,16 @@ def history_of(registry: NamedRegistry, name: str) -> ModelHistory:
     model = registry.model(name)
     if not model.versions:
         raise ConfigError("history", [Mistake("NAME", f"no model is registered as '{name}' on {registry.uri}")])
-    return ModelHistory(model, reigns_of(model))
+    try:
+        return ModelHistory(model, note_missing(registry, model))
+    except TrackingError:  # who may only read can read all the same
+        return ModelHistory(model, reigns_of(model))
 
 
-def _line(version: Version) -> str:
-    tags = version.tags
-    made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(version.created_ms / 1000))
-    aliases = f" [{', '.join(version.aliases)}]" if version.aliases else ""
-    since = f", champion since {tags['regatta.champion_since']}" if CHAMPION in version.aliases and _since(tags) else ""
-    score = score_of(tags)
-    judged = f"{score[0].replace('_', ' ')} {score[1]:.4f}" if score is not None else "not judged"
-    return (
-        f"version {version.version}{aliases}  {made} UTC  trial {tags.get('regatta.trial', '?')}, {judged}{since}: "
-        f"{tags.get('regatta.decision', '')}"
-    )
-
-
-def _since(tags: Mapping[str, str]) -> str | None:
-    return tags.get("regatta.champion_since")
+def _clauses(text: str) -> list[str]:
+    """A line of text; where a reason has several clauses, each has a line of its own, which nobody overlooks."""
+    first, *others = text.split("; ")
+    return [first, *(f"    {clause}" for clause in others)]
 
 
 def _as_json(version: Version) -> dict[str, Any]:
@@ -95,6 +105,7 @@ def _as_json(version: Version) -> dict[str, Any]:
         "promoted": tags.get("regatta.promoted"),
         "forced": tags.get("regatta.forced"),
         "evidence_run": tags.get(EVIDENCE_TAG),
+        "evidence_uid": tags.get(EVIDENCE_UID_TAG),
     }
 
 

@@ -18,7 +18,8 @@ from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Versi
 
 PROMOTED, FORCED, ROLLED_BACK, FOUND, GONE = "promoted", "forced", "rolled back", "found", "gone"
 INTENT_TAG, SINCE_TAG, UNTIL_TAG = "regatta.reign", "regatta.champion_since", "regatta.champion_until"
-EVIDENCE_TAG = "regatta.evidence_run"
+EVIDENCE_TAG, EVIDENCE_UID_TAG = "regatta.evidence_run", "regatta.evidence"
+"""Of a version: the server's id of the run that holds its evidence, and what the journal calls that run."""
 _KEY = "regatta.reign."
 _MOST = 300
 """Moves that the history keeps; the oldest ones are dropped for newer ones."""
@@ -88,7 +89,7 @@ class Reign:
     def sentence(self) -> str:
         """For a person."""
         took = f", in place of version {self.before}" if self.before else ""
-        return f"{self.at}  version {self.version} {_WORDS.get(self.action, self.action)}{took}: {self.why}"
+        return f"{spoken(self.at)}  version {self.version} {_WORDS.get(self.action, self.action)}{took}: {self.why}"
 
 
 _WORDS = {
@@ -130,6 +131,14 @@ def reigns_of(model: RegisteredModel) -> tuple[Reign, ...]:
     noted = _noted(model)
     missing = _missing(model, noted)
     return (*noted, missing) if missing else noted
+
+
+def note_missing(registry: Registry, model: RegisteredModel) -> tuple[Reign, ...]:
+    """The history as `reigns_of` tells it; what it lacks is noted, so that whoever looks is told one time of it."""
+    reigns = reigns_of(model)
+    for reign in reigns[len(_noted(model)) :]:
+        registry.tag_model(model.name, reign.key, reign.as_tag())
+    return reigns
 
 
 def last_champion(model: RegisteredModel) -> Version | None:

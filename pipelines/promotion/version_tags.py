@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.config import SweepConfig
 from pipelines.promotion.outcome import JUDGED_BY, Examined
 from pipelines.promotion.policy import Decision
-from pipelines.promotion.reigns import EVIDENCE_TAG, now
+from pipelines.promotion.reigns import EVIDENCE_TAG, EVIDENCE_UID_TAG, now
 from pipelines.records import TrialHistory
 
 DIGEST_TAG = "regatta.checkpoint_sha256"
@@ -52,7 +52,7 @@ def tags_of(
         "regatta.rules": decision.rules_json(),
         "regatta.judged_at": now(),
         JUDGED_BY: metric,
-        "regatta.evidence": evidence,
+        EVIDENCE_UID_TAG: evidence,
         **({EVIDENCE_TAG: evidence_run} if evidence_run else {}),
         **({"regatta.gain": f"{comparison.gain!r} [{comparison.low!r}, {comparison.high!r}]"} if comparison else {}),
     }

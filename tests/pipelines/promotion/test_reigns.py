@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError
 from pipelines.promotion import reigns
-from pipelines.promotion.champions import history_of
 from pipelines.promotion.reigns import FOUND, GONE, Reign, crown, last_champion, mend, reigns_of
 from tests.pipelines.promotion.reigning import at, move, three_versions, told
 from tests.pipelines.registry import FolderRegistry
@@ -200,38 +197,3 @@ def test_a_long_reason_is_cut_to_what_a_tag_holds(registry: FolderRegistry) -> N
     crown(registry, registry.kept[0], Reign(at(1), "promoted", "1", None, "x" * 50_000))
 
     assert all(len(value) < 5000 for value in registry.tags.values())
-
-
-def test_a_models_history_is_a_line_a_version_and_a_line_a_reign(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "3", "1", 2, "forced")
-
-    lines = history_of(registry, "tiny").lines()
-
-    assert lines[0].startswith("version 1 [previous]  ")
-    assert "trial 1, test accuracy 0.9100: why" in lines[1]
-    assert "[champion]" in lines[2]
-    assert f"champion since {at(2)}" in lines[2]
-    assert lines[-2:] == [
-        f"  {at(1)}  version 1 became the champion: day 1",
-        f"  {at(2)}  version 3 was made the champion by force, in place of version 1: day 2",
-    ]
-
-
-def test_programs_read_the_same(registry: FolderRegistry) -> None:
-    move(registry, "1", None, 1)
-    move(registry, "3", "1", 2)
-
-    read = json.loads(json.dumps(history_of(registry, "tiny").to_json(), allow_nan=False))
-
-    assert (read["name"], read["champion"], read["previous"]) == ("tiny", "3", "1")
-    assert [each["version"] for each in read["versions"]] == ["1", "2", "3"]
-    assert read["versions"][2]["score"] == {"name": "test_accuracy", "value": 0.92}
-    assert [(each["version"], each["before"], each["at"]) for each in read["history"]] == [
-        ("1", None, at(1)), ("3", "1", at(2))
-    ]  # fmt: skip
-
-
-def test_a_model_that_nobody_registered_has_no_history(registry: FolderRegistry) -> None:
-    with pytest.raises(ConfigError, match="no model is registered as 'other'"):
-        history_of(registry, "other")
