@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pipelines.errors import ServiceError
 
+_IN_THE_WAY = 2
+"""The exit code of `services.local` where something is in a new server's way: who has its port, or its own store."""
+
 
 def tracking_server(*, wait: bool) -> str:
     """The address of the tracking server: `MLFLOW_TRACKING_URI`, or the local one, started here if it does not run.
@@ -32,11 +35,21 @@ def tracking_server(*, wait: bool) -> str:
     command += [] if wait else ["--no-wait"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ServiceError(done.stderr.strip() or "The local tracking server could not be started.")
+        said = done.stderr.strip() or "The local tracking server could not be started."
+        raise ServiceError(f"{said} {_other_ways()}" if done.returncode == _IN_THE_WAY else said)
     told = json.loads(done.stdout)["services"]["tracking_server"]
     if told.get("settings"):
         _log_in(Path(told["settings"]))
     return str(told["address"])
+
+
+def _other_ways() -> str:
+    """What else may be meant by who called from a folder in which no server was started."""
+    home = Path(os.environ.get("REGATTA_HOME") or ".regatta").absolute()  # as `pipelines.home` has it
+    return (
+        f"It would be the server of {home}. Where your studies are in another folder, run this there or set "
+        f"REGATTA_HOME to it; where the server that you mean runs already, name it: MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
+    )
 
 
 def _log_in(settings: Path) -> None:

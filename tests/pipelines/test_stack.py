@@ -52,6 +52,29 @@ def test_a_server_that_cannot_start_is_an_error_with_its_words(
         stack.tracking_server(wait=True)
 
 
+def test_a_server_that_something_is_in_the_way_of_may_not_be_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REGATTA_HOME", raising=False)
+    answer(monkeypatch, 2, err="port 5000 is taken.\n")
+
+    with pytest.raises(ServiceError) as caught:
+        stack.tracking_server(wait=True)
+
+    told = str(caught.value)
+    assert told.startswith(f"port 5000 is taken. It would be the server of {tmp_path}/.regatta.")
+    assert "set REGATTA_HOME" in told
+    assert "MLFLOW_TRACKING_URI=http" in told
+
+
+def test_a_server_that_dies_is_told_in_its_own_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, 1, err="tracking_server ended at once; see its log.\n")
+
+    with pytest.raises(ServiceError, match=r"^tracking_server ended at once; see its log\.$"):
+        stack.tracking_server(wait=True)
+
+
 @pytest.mark.parametrize("line", ["MLFLOW_ADMIN_PASSWORD=secret", 'MLFLOW_ADMIN_PASSWORD="secret"'])
 def test_a_server_with_a_login_is_shown_the_password_of_its_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
