@@ -10,6 +10,7 @@ from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.params import flat_params
 from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import Study
+from pipelines.telling import show_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,7 @@ def preview(config: SweepConfig, console: Console) -> None:
     for parameter in parameters:
         given = ", ".join(f"{name} is {kind}" for name, kind in parameter.given.items())
         table.add_row(parameter.name, parameter.describe(), given)
-    console.print(table)
+    show_table(console, table)
     console.print()
     base = flat_params(config.training())
     for number, (trial, params) in enumerate(sampled(config)):

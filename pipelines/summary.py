@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from pipelines.seats import brief
+from pipelines.telling import show_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,7 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
         )
     else:
         table.add_row("record", f"all {summary.written} entries of the journal are in MLflow")
-    console.print(table)
+    show_table(console, table)
     console.print()
     evidence = summary.promoted.evidence_address if summary.promoted is not None else None
     links = [("trials and curves", summary.address), ("evidence", evidence), ("report", str(summary.report))]

@@ -8,6 +8,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def say(console: Console, line: Text | str, style: str = "") -> None:
@@ -24,6 +25,17 @@ def say(console: Console, line: Text | str, style: str = "") -> None:
     else:
         console.file.write(f"{text.plain}\n")
         console.file.flush()
+
+
+def show_table(console: Console, table: Table) -> None:
+    """Shows a table; in a log, its lines end where their words do, and are not filled up to the edge of a terminal."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    console.file.flush()
 
 
 class Reasons:

@@ -558,6 +558,7 @@ def test_the_lock_is_free_again_after_a_sweep_and_after_one_that_broke(site: Sit
 def shown(summary: Summary) -> str:
     output = io.StringIO()
     show_summary(summary, Console(file=output, width=100), command="regatta sweep tiny.yaml")
+    assert not any(line.endswith(" ") for line in output.getvalue().splitlines())
     return " ".join(output.getvalue().split())
 
 
