@@ -168,6 +168,10 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Make it the champion whatever the policy says; the history tells so.")
     ] = False,
+    alias: Annotated[
+        str,
+        typer.Option("--as", metavar="champion|challenger", help="A challenger shadows the champion, better or not."),
+    ] = "champion",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="promotion.KEY=VALUE", help="Another policy for this once; may be repeated."),
@@ -177,7 +181,7 @@ def promote(
     """Judge the best trials of a study on the sealed test part, and make one the champion where the policy holds."""
     from pipelines.verbs import promote_study
 
-    promoted = promote_study(study, force=force, settings=settings or [])
+    promoted = promote_study(study, force=force, settings=settings or [], alias=alias)
     if as_json:
         _print_json(promoted.to_json())
     else:

@@ -70,6 +70,7 @@ def promote_with(
     *,
     trainer: Callable[[], Executor] | None = None,
     force: bool = False,
+    challenges: bool = False,
     told: Callable[[str], None] = lambda line: None,
 ) -> Promoted:
     """Promotes one of a study's trials; see `Promoter`.
@@ -81,6 +82,7 @@ def promote_with(
         experiment_id: The server's id of the study's experiment.
         trainer: Makes an executor of trial workers, for recipes that train candidates again.
         force: Make the first candidate the champion, whatever the policy says.
+        challenges: Make it the challenger instead.
         told: Hears how far it is.
 
     Raises:
@@ -104,7 +106,9 @@ def promote_with(
     record = Record(study.journal, study.config.study, study.facts.uid, study.run_id)
     registry = ModelRegistry(study.server)
     promoter = Promoter(study.config, study.data, registry, judge.ask, record, user_folder=study.user_folder)
-    return promoter.promote(candidates, experiment_id=experiment_id, force=force, repeated=repeated)
+    return promoter.promote(
+        candidates, experiment_id=experiment_id, force=force, challenges=challenges, repeated=repeated
+    )
 
 
 def note_evidence(

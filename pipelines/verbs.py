@@ -15,6 +15,7 @@ from pipelines.executors.base import Executor
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
+from pipelines.mistakes import did_you_mean
 from pipelines.own_code import may_be_elsewhere
 from pipelines.promote import StudyOnDisk, candidates_of, note_evidence, promote_with
 from pipelines.promotion import going_back
@@ -30,7 +31,7 @@ from pipelines.study import Study
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import sweep_address, without_secrets
 from pipelines.tracking.journal import Journal
-from pipelines.tracking.models import ModelRegistry
+from pipelines.tracking.models import CHALLENGER, CHAMPION, PREVIOUS, ModelRegistry
 from pipelines.tracking.sender import Delivery, Sender, read_delivery
 from pipelines.yaml_file import Document
 
@@ -38,20 +39,25 @@ _EVIDENCE_S = 60.0
 """How long a promotion waits for its evidence to arrive; it is safe in the journal either way."""
 
 
-def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = ()) -> Promoted:
+def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (), alias: str = CHAMPION) -> Promoted:
     """Promotes one of the best trials of a study.
 
     Args:
         name: Of the study.
         force: Make it the champion, whatever the policy says.
         settings: What is set of the policy for this once, each as `promotion.KEY=VALUE`.
+        alias: The place that is at stake: `champion`, or `challenger`, which shadows it.
 
     Raises:
-        ConfigError: The settings are wrong.
+        ConfigError: The settings are wrong, or nobody can have that alias.
         HomeError: There is no such study, or a sweep is running it.
         NothingToPromote: No trial completed, or its runs are not on the server yet.
         TrackingError: The server cannot be reached, or refuses.
     """
+    if alias not in (CHAMPION, CHALLENGER):
+        kept = f"; '{PREVIOUS}' follows by itself: it names the champion before this one" if alias == PREVIOUS else ""
+        text = f"must be {CHAMPION} or {CHALLENGER}, got '{alias}'{did_you_mean(alias, (CHAMPION, CHALLENGER))}{kept}"
+        raise ConfigError("promote", [Mistake("--as", text)])
     home = Home.from_environment()
     folder = home.known_study(name)
     with folder.locked(), ExitStack() as open_rooms:
@@ -93,7 +99,10 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
         executor = make_judge_executor(folder)
         open_rooms.callback(executor.close)
         on_disk = StudyOnDisk(config, facts, data, user_data_folder(), folder, journal, server, sender.run_id)
-        promoted = promote_with(Judge(executor), on_disk, best, experiment_id, trainer=trainer, force=force)
+        challenges = alias == CHALLENGER
+        promoted = promote_with(
+            Judge(executor), on_disk, best, experiment_id, trainer=trainer, force=force, challenges=challenges
+        )
         sender.flush(journal.written, _EVIDENCE_S)
         return note_evidence(promoted, server, sender.run_id, sender.experiment_id)
 

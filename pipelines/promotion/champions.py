@@ -10,9 +10,18 @@ from typing import Any, Protocol
 
 from pipelines.errors import ConfigError, Mistake, TrackingError
 from pipelines.promotion.outcome import JUDGED_BY
-from pipelines.promotion.reigns import EVIDENCE_TAG, EVIDENCE_UID_TAG, Registry, Reign, note_missing, reigns_of, spoken
+from pipelines.promotion.reigns import (
+    EVIDENCE_TAG,
+    EVIDENCE_UID_TAG,
+    Registry,
+    Reign,
+    challenges_of,
+    note_missing,
+    reigns_of,
+    spoken,
+)
 from pipelines.tasks import SCORES
-from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
+from pipelines.tracking.models import CHALLENGER, CHAMPION, PREVIOUS, RegisteredModel, Version
 
 
 class NamedRegistry(Registry, Protocol):
@@ -27,6 +36,7 @@ class ModelHistory:
 
     model: RegisteredModel
     reigns: tuple[Reign, ...]
+    challenges: tuple[Reign, ...] = ()
 
     def lines(self) -> list[str]:
         """An entry for every version, oldest first, then one for every time that the champion changed.
@@ -35,8 +45,9 @@ class ModelHistory:
         """
         lines = [line for version in self.model.versions for line in _clauses(self._about(version))]
         if self.reigns:
-            lines += ["", f"champions of '{self.model.name}':"]
-            lines += [f"  {line}" for reign in self.reigns for line in _clauses(reign.sentence())]
+            moves = sorted((*self.reigns, *self.challenges), key=lambda reign: reign.at)
+            lines += ["", f"champions of '{self.model.name}'{', and challengers' if self.challenges else ''}:"]
+            lines += [f"  {line}" for move in moves for line in _clauses(move.sentence())]
         return lines
 
     def _about(self, version: Version) -> str:
@@ -53,13 +64,13 @@ class ModelHistory:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
-        champion, previous = self.model.with_alias(CHAMPION), self.model.with_alias(PREVIOUS)
+        named = {alias: self.model.with_alias(alias) for alias in (CHAMPION, PREVIOUS, CHALLENGER)}
         return {
             "name": self.model.name,
-            "champion": champion.version if champion is not None else None,
-            "previous": previous.version if previous is not None else None,
+            **{alias: version.version if version is not None else None for alias, version in named.items()},
             "versions": [_as_json(version) for version in self.model.versions],
             "history": [self._move(reign) for reign in self.reigns],
+            "challengers": [self._move(reign) for reign in self.challenges],
         }
 
     def _move(self, reign: Reign) -> dict[str, Any]:
@@ -81,9 +92,10 @@ def history_of(registry: NamedRegistry, name: str) -> ModelHistory:
     if not model.versions:
         raise ConfigError("history", [Mistake("NAME", f"no model is registered as '{name}' on {registry.uri}")])
     try:
-        return ModelHistory(model, note_missing(registry, model))
+        reigns = note_missing(registry, model)
     except TrackingError:  # who may only read can read all the same
-        return ModelHistory(model, reigns_of(model))
+        reigns = reigns_of(model)
+    return ModelHistory(model, reigns, challenges_of(model))
 
 
 def _clauses(text: str) -> list[str]:

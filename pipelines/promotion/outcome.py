@@ -11,7 +11,7 @@ from pipelines.package import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion.policy import Decision, Measured
 from pipelines.records import TrialHistory
-from pipelines.tracking.models import CHAMPION, Version
+from pipelines.tracking.models import CHALLENGER, CHAMPION, Version
 
 JUDGED_BY = "regatta.judged_by"
 """On a version, the score that it was compared by."""
@@ -80,7 +80,9 @@ class Promoted:
     @property
     def alias(self) -> str | None:
         """The alias that the version has now."""
-        return CHAMPION if self.decision.promoted else None
+        if not self.decision.promoted:
+            return None
+        return CHALLENGER if self.decision.challenges else CHAMPION
 
     def registered(self) -> dict[str, str | None]:
         """Name, version and alias, for the JSON summary."""
@@ -100,13 +102,13 @@ class Promoted:
 
     def as_champion(self) -> dict[str, Any] | None:
         """What a report says of the champion; None where this is not it."""
-        return {**self.registered(), **self.scores.to_json()} if self.alias else None
+        return {**self.registered(), **self.scores.to_json()} if self.decision.crowned else None
 
     def to_json(self) -> dict[str, Any]:
         """What `promote --json` says."""
         return {
             "registered": self.registered(),
-            "promoted": self.decision.promoted,
+            "promoted": self.decision.crowned,
             "forced": self.decision.forced,
             "reason": self.decision.reason,
             "met": self.met,

@@ -13,6 +13,9 @@ from pipelines.package import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion_rules import Promotion
 
+_COMPARING = ("min_gain", "confidence", "max_class_drop")
+"""Rules that compare with the champion."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -73,6 +76,7 @@ class Decision:
         rulings: What each rule says.
         forced: Whether it does against the rules, as somebody asked for that.
         vacant: Whether nobody has the champion's place, so that none stays where the candidate is refused.
+        challenges: Whether the challenger's place was at stake, and not the champion's.
     """
 
     promoted: bool
@@ -80,12 +84,20 @@ class Decision:
     rulings: tuple[Ruling, ...] = field(default=())
     forced: bool = False
     vacant: bool = False
+    challenges: bool = False
+
+    @property
+    def crowned(self) -> bool:
+        """Whether the candidate is the champion now."""
+        return self.promoted and not self.challenges
 
     @property
     def outcome(self) -> str:
         """What became of the candidate, as a sentence without its subject."""
         if self.promoted:
-            return "is the champion"
+            return "is the challenger" if self.challenges else "is the champion"
+        if self.challenges:
+            return "is registered, and not the challenger"
         return "is registered, and there is no champion" if self.vacant else "is registered, the champion stays"
 
     @property
@@ -139,6 +151,16 @@ def forced(decision: Decision) -> Decision:
     if decision.promoted:
         return decision
     return replace(decision, promoted=True, forced=True, reason=f"forced, against the policy: {decision.reason}")
+
+
+def challenging(decision: Decision) -> Decision:
+    """The same decision where the challenger's place is at stake: what compares with the champion does not decide.
+
+    Whether it is better is what the traffic is to show. The limits hold, as it is served.
+    """
+    kept = all(ruling.held for ruling in decision.rulings if ruling.rule not in _COMPARING)
+    reason = f"as a challenger, which need not be better: {decision.reason}"
+    return replace(decision, promoted=kept, reason=reason, challenges=True)
 
 
 def _gain_words(comparison: Comparison) -> str:

@@ -10,19 +10,21 @@ from pathlib import Path
 from pipelines.checkpoints import sha256_of
 from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.errors import NothingToPromote, TrackingError
+from pipelines.errors import ConfigError, Mistake, NothingToPromote, TrackingError
 from pipelines.package import Scores
 from pipelines.promotion.examining import Examiner
 from pipelines.promotion.judge import Judged, JudgeRequest
 from pipelines.promotion.meeting import PackageRegistry, Rival, fetch_rival, rival_of
 from pipelines.promotion.outcome import Candidate, Examined, Promoted
-from pipelines.promotion.policy import Decision, forced
+from pipelines.promotion.policy import Decision, challenging, forced
 from pipelines.promotion.record import Record
 from pipelines.promotion.reigns import (
+    CHALLENGES,
     EVIDENCE_TAG,
     FORCED,
     PROMOTED,
     Reign,
+    challenge,
     crown,
     last_champion,
     mend,
@@ -66,6 +68,7 @@ class Promoter:
         *,
         experiment_id: str,
         force: bool = False,
+        challenges: bool = False,
         repeated: Sequence[Repeated] = (),
     ) -> Promoted:
         """Judges, packages, registers, and moves the alias where a candidate keeps the policy.
@@ -74,9 +77,11 @@ class Promoter:
             candidates: At least one, the best by validation first.
             experiment_id: Where the package goes.
             force: Make the first of them the champion whatever the policy says.
+            challenges: Make it the challenger instead, whether or not it is better than the champion.
             repeated: Their trainings with other seeds, for the record.
 
         Raises:
+            ConfigError: There is no champion to challenge.
             NothingToPromote: The first candidate's checkpoint is gone or cannot be judged.
             PromotionRefused: What would be served of it is not what was trained.
             TrackingError: The server cannot or will not take the model, or its champion is damaged.
@@ -89,8 +94,11 @@ class Promoter:
             )
         model = mend(self._registry, self._registry.model(name))
         rival = rival_of(model)
+        if challenges and (rival.version is None or rival.gone):
+            text = f"'{name}' has no champion to challenge; make one with: regatta promote {name}"
+            raise ConfigError("promote", [Mistake("--as", text)])
         if rival.version is not None and rival.version.tags.get(DIGEST_TAG) == sha256_of(first.checkpoint):
-            return self._already(rival, first.trial, model)
+            return self._already(rival, first.trial, model, challenges=challenges)
         self._record.begin(first.trial, rival.version)
         try:
             with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
@@ -101,12 +109,14 @@ class Promoter:
                 same = chosen.comparison is not None and chosen.comparison.same
                 twin = same and rival.package is not None and are_twins(chosen.package, rival.package)
                 if twin:
-                    version, decision = self._keep(rival, model, "it is the very model that is the champion")
+                    why = "it is the very model that is the champion"
+                    version, decision = self._keep(rival, model, why, challenges=challenges)
                 else:
-                    decision = forced(chosen.decision) if force else chosen.decision
+                    decision = challenging(chosen.decision) if challenges else chosen.decision
+                    decision = forced(decision) if force else decision
                     version = self._register(model, chosen, decision, experiment_id)
             moves = decision.promoted and not twin
-            at = self._crown(version, chosen, decision, rival) if moves else now()
+            at = self._move(version, chosen, decision, rival) if moves else now()
         except BaseException as error:
             self._record.fail(error)
             raise
@@ -125,19 +135,21 @@ class Promoter:
             met=rival.version.version if rival.version is not None else None,
         )
 
-    def _already(self, rival: Rival, trial: TrialHistory, model: RegisteredModel) -> Promoted:
+    def _already(self, rival: Rival, trial: TrialHistory, model: RegisteredModel, *, challenges: bool) -> Promoted:
         """Of whom nobody needs to judge anything."""
-        champion, decision = self._keep(rival, model, "it is the champion already")
+        champion, decision = self._keep(rival, model, "it is the champion already", challenges=challenges)
         known = {key: champion.tags.get(f"regatta.{key}", "nan") for key in SCORES[self._task]}
         scores = Scores({key: float(value) for key, value in known.items()})
         return Promoted(
             decision, champion, scores, scores, trial, self._policy.metric, evidence_run=champion.tags.get(EVIDENCE_TAG)
         )
 
-    def _keep(self, rival: Rival, model: RegisteredModel, why: str) -> tuple[Version, Decision]:
-        """Leaves the champion in its place; one whose alias was taken away gets it back."""
+    def _keep(self, rival: Rival, model: RegisteredModel, why: str, *, challenges: bool) -> tuple[Version, Decision]:
+        """Leaves the champion in its place; one whose alias was taken away gets it back, and none challenges itself."""
         champion = rival.version
         assert champion is not None
+        if challenges:
+            return champion, Decision(False, f"{why}, and cannot be compared with itself", challenges=True)
         if rival.gone:
             why = f"it was the champion until somebody took its alias '{CHAMPION}' away, and has it back"
             crown(self._registry, champion, Reign(moment_after(model), PROMOTED, champion.version, None, why))
@@ -168,15 +180,31 @@ class Promoter:
             evidence_run=self._record.run_id(),
         )
 
-    def _crown(self, version: Version, chosen: Examined, decision: Decision, rival: Rival) -> str:
-        """Moves the alias, unless somebody else has moved it while the candidate was judged against another champion.
+    def _move(self, version: Version, chosen: Examined, decision: Decision, rival: Rival) -> str:
+        """Gives the candidate its place, and returns when."""
+        comparison, metric = chosen.comparison, str(self._policy.metric)
+        model = self._registry.model(version.name)
+        reign = Reign(
+            at=moment_after(model),
+            action=CHALLENGES if decision.challenges else FORCED if decision.forced else PROMOTED,
+            version=version.version,
+            why=decision.reason,
+            evidence=self._record.uid,
+            score=(metric, chosen.measured.scores.values[metric]),
+            gain=(comparison.gain, comparison.low, comparison.high) if comparison is not None else None,
+        )
+        if decision.challenges:
+            challenge(self._registry, version, reign)
+        else:
+            self._crown(version, decision, rival, model, reign)
+        return reign.at
 
-        Returns when.
+    def _crown(self, version: Version, decision: Decision, rival: Rival, model: RegisteredModel, reign: Reign) -> None:
+        """Moves the alias, unless somebody else has moved it while the candidate was judged against another champion.
 
         Raises:
             TrackingError: Somebody has; a candidate that is forced takes the place of whoever has it.
         """
-        model = self._registry.model(version.name)
         current = model.with_alias(CHAMPION)
         had_alias = None if rival.gone else rival.version
         met, found = (each.version if each is not None else None for each in (had_alias, current))
@@ -188,20 +216,9 @@ class Promoter:
             )
             self._registry.tag(version, {"regatta.promoted": "false", "regatta.decision": why})
             raise TrackingError(f"{why[:1].upper()}{why[1:]}. Judge again with: regatta promote {version.name}")
-        comparison, metric = chosen.comparison, str(self._policy.metric)
         last = current or last_champion(model)
-        reign = Reign(
-            at=moment_after(model),
-            action=FORCED if decision.forced else PROMOTED,
-            version=version.version,
-            before=last.version if last is not None and last.version != version.version else None,
-            why=decision.reason,
-            evidence=self._record.uid,
-            score=(metric, chosen.measured.scores.values[metric]),
-            gain=(comparison.gain, comparison.low, comparison.high) if comparison is not None else None,
-        )
-        crown(self._registry, version, reign)
-        return reign.at
+        before = last.version if last is not None and last.version != version.version else None
+        crown(self._registry, version, replace(reign, before=before))
 
     def _story(
         self,

@@ -99,7 +99,7 @@ class Record:
         decision = story.decision
         tags = {
             "regatta.decision": decision.reason[:_TAG_BYTES],
-            "regatta.promoted": str(decision.promoted).lower(),
+            "regatta.promoted": str(decision.crowned).lower(),
             "regatta.forced": str(decision.forced).lower(),
             "regatta.rules": decision.rules_json()[:_TAG_BYTES],
             **story.measured.form.tags(),
@@ -165,7 +165,7 @@ class Record:
             "trial": story.trial.number,
             "version": story.version,
             "champion": story.champion,
-            "promoted": story.decision.promoted,
+            "promoted": story.decision.crowned,
             "outcome": story.outcome,
             "at": story.at,
             "forced": story.decision.forced,

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from pipelines.tracking.models import CHAMPION, PREVIOUS, RegisteredModel, Version
+from pipelines.tracking.models import CHALLENGER, CHAMPION, PREVIOUS, RegisteredModel, Version
 
 PROMOTED, FORCED, ROLLED_BACK, FOUND, GONE = "promoted", "forced", "rolled back", "found", "gone"
+CHALLENGES = "challenges"
 INTENT_TAG, SINCE_TAG, UNTIL_TAG = "regatta.reign", "regatta.champion_since", "regatta.champion_until"
 EVIDENCE_TAG, EVIDENCE_UID_TAG = "regatta.evidence_run", "regatta.evidence"
 """Of a version: the server's id of the run that holds its evidence, and what the journal calls that run."""
-_KEY = "regatta.reign."
+_KEY, _CHALLENGE_KEY = "regatta.reign.", "regatta.challenge."
 _MOST = 300
 """Moves that the history keeps; the oldest ones are dropped for newer ones."""
 _LONGEST = 2000
@@ -55,7 +56,8 @@ class Reign:
     Attributes:
         at: When, in UTC.
         action: `promoted`, `forced` (against the policy), `rolled back`, or `found`: by somebody else than us. `gone`
-            where somebody else has taken the alias away, or deleted the version.
+            where somebody else has taken the alias away, or deleted the version. `challenges` where it became the
+            challenger, which is kept apart: it is no part of who was the champion.
         version: Which.
         before: The one that it took the place of, or None.
         why: In words.
@@ -76,7 +78,8 @@ class Reign:
     @property
     def key(self) -> str:
         """Of its tag."""
-        return f"{_KEY}{self.at.replace(':', '').replace('-', '')}-v{self.version}"
+        start = _CHALLENGE_KEY if self.action == CHALLENGES else _KEY
+        return f"{start}{self.at.replace(':', '').replace('-', '')}-v{self.version}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
@@ -98,6 +101,7 @@ _WORDS = {
     ROLLED_BACK: "became the champion again",
     FOUND: "was found as the champion",
     GONE: "was found to be the champion no more",
+    CHALLENGES: "became the challenger",
 }
 
 
@@ -164,6 +168,18 @@ def crown(registry: Registry, version: Version, reign: Reign) -> None:
         registry.tag(replace(version, version=reign.before), {UNTIL_TAG: reign.at})
 
 
+def challenge(registry: Registry, version: Version, reign: Reign) -> None:
+    """Has `challenger` name the version, and notes it; the champion and its history stay as they are."""
+    reign = replace(reign, why=reign.why[:_LONGEST])
+    registry.set_alias(version.name, CHALLENGER, version.version)
+    registry.tag_model(version.name, reign.key, reign.as_tag())
+
+
+def challenges_of(model: RegisteredModel) -> tuple[Reign, ...]:
+    """Every time that a version became the challenger, oldest first."""
+    return _noted(model, _CHALLENGE_KEY)
+
+
 def mend(registry: Registry, model: RegisteredModel) -> RegisteredModel:
     """Completes what an interrupted move has left, and notes what somebody else has done; returns what there is then.
 
@@ -175,7 +191,7 @@ def mend(registry: Registry, model: RegisteredModel) -> RegisteredModel:
     if missing is not None:
         registry.tag_model(model.name, missing.key, missing.as_tag())
         noted = (*noted, missing)
-    for old in noted[: max(0, len(noted) - _MOST)]:
+    for old in (*noted[: max(0, len(noted) - _MOST)], *challenges_of(model)[:-_MOST]):
         registry.untag_model(model.name, old.key)
         changed = True
     before = noted[-1].before if noted else None
@@ -196,9 +212,9 @@ def _end_of(version: Version, noted: tuple[Reign, ...]) -> str:
     return next((reign.at for reign in noted if reign.at > version.tags[SINCE_TAG]), now())
 
 
-def _noted(model: RegisteredModel) -> tuple[Reign, ...]:
+def _noted(model: RegisteredModel, start: str = _KEY) -> tuple[Reign, ...]:
     """What the tags tell; one that nobody can read tells nothing."""
-    found = [_read(model.tags[key]) for key in sorted(model.tags) if key.startswith(_KEY)]
+    found = [_read(model.tags[key]) for key in sorted(model.tags) if key.startswith(start)]
     return tuple(reign for reign in found if reign is not None)
 
 

@@ -68,6 +68,8 @@ class Story:
         decision, when = self.decision, spoken(self.at)
         if self.twin:
             return f"was the champion on {when}, and the candidate the same model"
+        if decision.challenges:
+            return f"was made the challenger on {when}" if decision.promoted else f"was registered on {when}, no more"
         if decision.promoted:
             return f"was made the champion{' by force' if decision.forced else ''} on {when}"
         return f"was registered on {when}; {'there was no champion' if decision.vacant else 'the champion stayed'}"
@@ -79,6 +81,8 @@ class Story:
             return f"is version {self.version} again"
         if not self.decision.promoted:
             return "refused"
+        if self.decision.challenges:
+            return f"challenges as version {self.version}"
         return f"{'forced' if self.decision.forced else 'promoted'} as version {self.version}"
 
 

@@ -47,7 +47,7 @@ def tags_of(
         **{f"regatta.{key}": repr(value) for key, value in chosen.measured.scores.to_json().items()},
         "regatta.decision": decision.reason,
         **chosen.measured.form.tags(),
-        "regatta.promoted": str(decision.promoted).lower(),
+        "regatta.promoted": str(decision.crowned).lower(),
         "regatta.forced": str(decision.forced).lower(),
         "regatta.rules": decision.rules_json(),
         "regatta.judged_at": now(),

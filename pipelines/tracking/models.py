@@ -19,7 +19,7 @@ from pipelines.tracking.uploads import again, fetch, upload
 if TYPE_CHECKING:
     import keras
 
-CHAMPION, PREVIOUS = "champion", "previous"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 _CHECK = "warn_dependency_requirement_mismatches"
 
 

@@ -172,14 +172,31 @@ def test_a_server_that_is_away_is_told_before_anything_else_is_blamed(
         verbs.promote_study("tiny")
 
 
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("chalenger", "--as: must be champion or challenger, got 'chalenger'; did you mean 'challenger'?"),
+        ("staging", "--as: must be champion or challenger, got 'staging'"),
+        ("previous", "'previous' follows by itself: it names the champion before this one"),
+    ],
+)
+def test_no_other_place_than_the_champions_and_the_challengers_can_be_had(home: Home, alias: str, words: str) -> None:
+    study(home)
+
+    with pytest.raises(ConfigError) as caught:
+        verbs.promote_study("tiny", alias=alias)
+
+    assert words in str(caught.value)
+
+
 def test_an_unknown_study_is_one_sentence(home: Home) -> None:
     with pytest.raises(HomeError, match="no study 'missing'"):
         verbs.promote_study("missing")
 
 
-@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize(("force", "alias"), [(True, "champion"), (False, "challenger")])
 def test_the_best_trials_are_promoted_with_the_studys_own_facts_and_the_evidence_is_delivered(
-    home: Home, monkeypatch: pytest.MonkeyPatch, force: bool
+    home: Home, monkeypatch: pytest.MonkeyPatch, force: bool, alias: str
 ) -> None:
     folder, tracker = study(home), MemoryTracker()
     asked: list[Any] = []
@@ -188,7 +205,7 @@ def test_the_best_trials_are_promoted_with_the_studys_own_facts_and_the_evidence
     version = Version("tiny", "1", "models:/m-1", "run-1", {}, (), 0)
 
     def promote_with(judge: Judge, on_disk: StudyOnDisk, best: Any, experiment_id: str, **how: Any) -> Promoted:
-        asked.append((on_disk, best, experiment_id, how["force"]))
+        asked.append((on_disk, best, experiment_id, how["force"], how["challenges"]))
         Run(on_disk.journal, "evidence").begin("tiny promotions", "judged", tags={}, params={})
         scores = Scores({"test_accuracy": 0.9})
         return Promoted(Decision(True, "why"), version, scores, None, best[0], evidence="evidence")
@@ -202,9 +219,10 @@ def test_the_best_trials_are_promoted_with_the_studys_own_facts_and_the_evidence
     monkeypatch.setattr(verbs, "make_tracker", lambda server: tracker)
     monkeypatch.setattr(StudyFacts, "prepared", lambda facts: data)
 
-    promoted = verbs.promote_study("tiny", force=force)
+    promoted = verbs.promote_study("tiny", force=force, alias=alias)
 
-    ((on_disk, (best,), experiment_id, forced),) = asked
+    ((on_disk, (best,), experiment_id, forced, challenges),) = asked
+    assert challenges is (alias == "challenger")
     assert on_disk.config == recipe()
     assert (on_disk.data, on_disk.folder, on_disk.server, experiment_id) == (data, folder, SERVER, "0")
     assert (best.number, best.value, best.run_id, forced) == (0, 0.5, "run-1", force)

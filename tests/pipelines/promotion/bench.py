@@ -115,7 +115,12 @@ class Bench:
         return f"run-{number}"
 
     def promote(
-        self, *candidates: Candidate, force: bool = False, repeated: Sequence[Repeated] = (), data: Any = None
+        self,
+        *candidates: Candidate,
+        force: bool = False,
+        challenges: bool = False,
+        repeated: Sequence[Repeated] = (),
+        data: Any = None,
     ) -> Promoted:
         config = recipe(study=self.study, promotion=self.policy)
         record = Record(self.journal, self.study, UID, lambda uid: self.run_ids.get(uid))
@@ -123,7 +128,9 @@ class Bench:
         promoter = Promoter(
             config, data or self.data(), self.registry, self.judge, record, user_folder=self.root / "mine"
         )
-        return promoter.promote(candidates, experiment_id=self.experiment_id, force=force, repeated=repeated)
+        return promoter.promote(
+            candidates, experiment_id=self.experiment_id, force=force, challenges=challenges, repeated=repeated
+        )
 
     def data(self) -> PreparedData:
         return prepared(self.root)

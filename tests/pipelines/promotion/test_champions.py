@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import ConfigError, TrackingError
 from pipelines.promotion.champions import history_of
-from pipelines.promotion.reigns import Reign, crown
+from pipelines.promotion.reigns import Reign, challenge, crown
 from tests.pipelines.promotion.reigning import at, move, three_versions
 from tests.pipelines.registry import FolderRegistry
 
@@ -88,6 +88,23 @@ def test_programs_find_the_run_of_the_evidence_under_one_name(registry: FolderRe
     ]  # fmt: skip
     assert (read["versions"][0]["evidence_run"], read["versions"][0]["evidence_uid"]) == ("run-1", "uid-1")
     assert "evidence" not in read["history"][0]
+
+
+def test_challengers_stand_among_the_champions_in_order_of_time(registry: FolderRegistry) -> None:
+    move(registry, "1", None, 1)
+    challenge(registry, registry.kept[1], Reign(at(2), "challenges", "2", None, "why"))
+    move(registry, "3", "1", 3)
+
+    told = history_of(registry, "tiny")
+
+    assert [line.split("  ")[2] for line in told.lines()[-4:-1][1:]] == [
+        "version 1 became the champion: day 1",
+        "version 2 became the challenger: why",
+    ]
+    assert told.lines()[-4] == "champions of 'tiny', and challengers:"
+    read = told.to_json()
+    assert (read["challenger"], [each["version"] for each in read["challengers"]]) == ("2", ["2"])
+    assert [each["version"] for each in read["history"]] == ["1", "3"]
 
 
 def test_programs_read_the_same(registry: FolderRegistry) -> None:

@@ -203,6 +203,7 @@ def test_the_run_of_the_evidence_is_noted_once_it_is_known(
         (0.95, [], 0, "tiny version 2 is the champion: test accuracy 0.9500"),
         (0.89, [], 4, "promotion.min_gain asks for any gain at all: short by 0.0100"),
         (0.89, ["--force"], 0, "forced, against the policy"),
+        (0.89, ["--as", "challenger"], 0, "tiny version 2 is the challenger: test accuracy 0.8900"),
     ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
@@ -219,9 +220,9 @@ def test_the_verb_ends_with_4_where_a_rule_keeps_the_champion_and_tells_everythi
     bench = Bench(tmp_path)
     bench.promote(bench.candidate(0.9))
 
-    def promote_study(name: str, *, force: bool, settings: list[str]) -> Promoted:
+    def promote_study(name: str, *, force: bool, settings: list[str], alias: str) -> Promoted:
         assert (name, settings) == ("tiny", ["promotion.confidence=0.9"])
-        return bench.promote(bench.candidate(accuracy, 1), force=force)
+        return bench.promote(bench.candidate(accuracy, 1), force=force, challenges=alias == "challenger")
 
     monkeypatch.setattr("pipelines.verbs.promote_study", promote_study)
     monkeypatch.setattr(
@@ -236,8 +237,9 @@ def test_the_verb_ends_with_4_where_a_rule_keeps_the_champion_and_tells_everythi
     assert err == ""
     if as_json:
         told = json.loads(out)
-        assert (told["promoted"], told["forced"]) == (code == 0, bool(flags))
-        assert told["registered"] == {"name": "tiny", "version": "2", "alias": "champion" if code == 0 else None}
+        alias = "challenger" if "--as" in flags else "champion" if code == 0 else None
+        assert (told["promoted"], told["forced"]) == (alias == "champion", "--force" in flags)
+        assert told["registered"] == {"name": "tiny", "version": "2", "alias": alias}
         assert told["comparison"]["gain"] == pytest.approx(accuracy - 0.9)
         assert {rule["rule"]: rule["held"] for rule in told["rules"]}["min_gain"] is (accuracy > 0.9)
     bench.journal.close()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import NothingToPromote, PromotionRefused, TrackingError
+from pipelines.errors import ConfigError, NothingToPromote, PromotionRefused, TrackingError
 from pipelines.package import damage
-from pipelines.promotion.reigns import reigns_of
+from pipelines.promotion.reigns import challenges_of, reigns_of
 from pipelines.promotion.seeds import Repeated
 from tests.pipelines.promotion.bench import UID, Bench, seal
 
@@ -446,6 +446,73 @@ def test_a_candidate_beside_the_first_that_cannot_be_judged_is_left_out_and_told
     assert "not judged: it is torn" in page
     told = json.loads((bench.records[-1].folder / "evidence.json").read_text())
     assert told["left_out"] == {"1": "it is torn", "2": "the checkpoint of trial 2 is not kept any more"}
+
+
+# the challenger
+
+
+def test_a_challenger_need_not_be_better_and_leaves_the_champion_and_its_history_alone(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+
+    promoted = bench.promote(bench.candidate(0.8, 1), challenges=True)
+
+    assert promoted.registered() == {"name": "tiny", "version": "2", "alias": "challenger"}
+    assert promoted.as_champion() is None
+    assert not promoted.to_json()["promoted"]
+    assert "tiny version 2 is the challenger: test accuracy 0.8000 (as a challenger, which" in promoted.sentence()
+    assert bench.registry.aliases == {"champion": "1", "challenger": "2"}
+    assert bench.tags("2")["regatta.promoted"] == "false"
+    model = bench.registry.model("tiny")
+    assert [reign.version for reign in reigns_of(model)] == ["1"]
+    assert [(each.version, each.action) for each in challenges_of(model)] == [("2", "challenges")]
+    run = bench.runs()[-1]
+    assert run.tags["mlflow.runName"] == "tiny: trial 1 challenges as version 2"
+    assert "was made the challenger on 2" in run.tags["mlflow.note.content"]
+
+
+def test_a_challenger_that_turns_out_better_is_promoted_as_any(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+    bench.promote(bench.candidate(0.95, 1), challenges=True)
+
+    promoted = bench.promote(bench.candidate(0.95, 1))
+
+    assert promoted.registered() == {"name": "tiny", "version": "2", "alias": "champion"}
+    assert bench.registry.aliases == {"champion": "2", "previous": "1", "challenger": "2"}
+    assert bench.tags("2")["regatta.promoted"] == "true"
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_the_limits_hold_for_a_challenger_too_unless_it_is_forced(bench: Bench, force: bool) -> None:
+    bench.promote(bench.candidate(0.9))
+    bench.policy["max_bytes"] = 100
+
+    promoted = bench.promote(bench.candidate(0.95, 1), challenges=True, force=force)
+
+    assert promoted.alias == ("challenger" if force else None)
+    assert ("is registered, and not the challenger" in promoted.sentence()) is not force
+    assert bench.registry.aliases == {"champion": "1", **({"challenger": "2"} if force else {})}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_where_there_is_no_champion_nobody_can_challenge(bench: Bench, gone: bool) -> None:
+    if gone:
+        bench.promote(bench.candidate(0.9))
+        bench.registry.aliases.clear()
+
+    with pytest.raises(ConfigError, match="--as: 'tiny' has no champion to challenge; make one with: regatta promote"):
+        bench.promote(bench.candidate(0.8, 1), challenges=True)
+
+    assert bench.registry.aliases == {}
+
+
+def test_the_champion_does_not_challenge_itself(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9))
+
+    promoted = bench.promote(bench.candidate(0.9), challenges=True)
+
+    assert promoted.alias is None
+    assert "it is the champion already, and cannot be compared with itself" in promoted.sentence()
+    assert bench.registry.aliases == {"champion": "1"}
 
 
 # the record
