@@ -30,6 +30,9 @@ class PackageRegistry(Registry, PackageSource, Protocol):
     ) -> Version:
         """Uploads a package, reads it back, and registers it."""
 
+    def describe(self, version: Version, text: str, of_all: str) -> None:
+        """Gives a version its description, and the model as a whole one; what somebody has written stays as it is."""
+
 
 @dataclass(frozen=True)
 class Rival:

@@ -34,7 +34,7 @@ from pipelines.promotion.reigns import (
 from pipelines.promotion.seeds import Repeated
 from pipelines.promotion.telling import Story
 from pipelines.promotion.twins import are_twins
-from pipelines.promotion.version_tags import DIGEST_TAG, tags_of
+from pipelines.promotion.version_tags import DIGEST_TAG, description_of, description_of_all, tags_of
 from pipelines.records import TrialHistory
 from pipelines.tasks import SCORES
 from pipelines.tracking.models import CHAMPION, RegisteredModel, Version
@@ -161,14 +161,18 @@ class Promoter:
         known = next((each for each in model.versions if each.tags.get(DIGEST_TAG) == chosen.digest), None)
         if known is not None:
             self._registry.tag(known, tags)
-            return replace(known, tags={**known.tags, **tags})
-        return self._registry.register(
-            model.name,
-            chosen.package,
-            experiment_id=experiment_id,
-            run_id=chosen.candidate.trial.run_id,
-            tags=tags,
-        )
+            version = replace(known, tags={**known.tags, **tags})
+        else:
+            version = self._registry.register(
+                model.name,
+                chosen.package,
+                experiment_id=experiment_id,
+                run_id=chosen.candidate.trial.run_id,
+                tags=tags,
+            )
+        text = description_of(self._config, chosen, str(self._policy.metric))
+        self._registry.describe(version, text, description_of_all(model.name))
+        return version
 
     def _tags(self, chosen: Examined, decision: Decision) -> dict[str, str]:
         return tags_of(

@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.config import SweepConfig
 from pipelines.promotion.outcome import JUDGED_BY, Examined
 from pipelines.promotion.policy import Decision
+from pipelines.promotion.record import experiment_of
 from pipelines.promotion.reigns import EVIDENCE_TAG, EVIDENCE_UID_TAG, now
 from pipelines.records import TrialHistory
 
@@ -25,6 +26,26 @@ def source_of(config: SweepConfig, trial: TrialHistory, digest: str) -> dict[str
         "objective": config.objective.metric,
         "value": trial.value,
     }
+
+
+def description_of(config: SweepConfig, chosen: Examined, metric: str) -> str:
+    """What a version is, for who finds it in MLflow's page; true for ever, whoever is the champion by then."""
+    trial, objective = chosen.candidate.trial, config.objective.metric
+    value = "" if trial.value is None else f", {objective} {trial.value:.4f} at epoch {trial.best_epoch} (from 0)"
+    again = f" Train it again with `regatta train --run {trial.run_id}`." if trial.run_id else ""
+    return (
+        f"Trial {trial.number} of study '{config.study}'{value}; {metric.replace('_', ' ')} "
+        f"{chosen.measured.scores.values[metric]:.4f} on the sealed test part.{again}"
+    )
+
+
+def description_of_all(study: str) -> str:
+    """What a registered model is."""
+    return (
+        f"Models of Regatta's study '{study}', each among the best trials of a sweep. The alias `champion` names the "
+        f"one that is served; `regatta history {study}` tells who was it when and why, and the experiment '{experiment_of(study)}' "
+        f"holds the evidence."
+    )
 
 
 def tags_of(

@@ -165,6 +165,15 @@ class ModelRegistry:
             model = upload(self._client, name, package, experiment_id=experiment_id, run_id=run_id, tags=tags)
             return self._version_of(name, model, run_id, tags)
 
+    def describe(self, version: Version, text: str, of_all: str) -> None:
+        """Gives a version its description, and the model as a whole one; what somebody has written stays as it is."""
+        name, number = version.name, version.version
+        with _tracking_errors(self.uri):
+            if not again(lambda: self._client.get_model_version(name, number)).description:
+                again(lambda: self._client.update_model_version(name, number, text))
+            if not again(lambda: self._client.get_registered_model(name)).description:
+                again(lambda: self._client.update_registered_model(name, of_all))
+
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""
         with _tracking_errors(self.uri):

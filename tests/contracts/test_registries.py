@@ -132,6 +132,21 @@ class RegistryContract(ABC):
         tags = registry.versions(name)[0].tags
         assert (tags["regatta.decision"], tags["regatta.trial"]) == ("why", "b")
 
+    def test_a_description_is_given_once_and_what_somebody_wrote_stays(
+        self, registry: Any, name: str, experiment_id: str, tmp_path: Path
+    ) -> None:
+        first, second = (self.register(registry, name, experiment_id, tmp_path, content) for content in ("a", "b"))
+
+        registry.describe(first, "the first", "all of them")
+        registry.describe(first, "another", "others")
+        registry.describe(second, "the second", "others")
+
+        assert self.described(registry, name) == {"": "all of them", "1": "the first", "2": "the second"}
+
+    @abstractmethod
+    def described(self, registry: Any, name: str) -> dict[str, str]:
+        """The descriptions of a model's versions, and its own under an empty one."""
+
     def test_models_of_other_names_are_other_models(
         self, registry: Any, name: str, experiment_id: str, tmp_path: Path
     ) -> None:
@@ -148,6 +163,9 @@ class TestFolderRegistry(RegistryContract):
     def registry(self, tmp_path: Path) -> FolderRegistry:
         return FolderRegistry(tmp_path / "registry")
 
+    def described(self, registry: Any, name: str) -> dict[str, str]:
+        return dict(registry.descriptions)
+
 
 class TestMlflowRegistry(RegistryContract):
     @pytest.fixture
@@ -158,6 +176,11 @@ class TestMlflowRegistry(RegistryContract):
     @pytest.fixture
     def experiment_id(self, registry: ModelRegistry) -> str:
         return MlflowTracker(registry.uri).experiment("registered")
+
+    def described(self, registry: Any, name: str) -> dict[str, str]:
+        made = registry._client.search_model_versions(f"name = '{name}'")
+        whole = registry._client.get_registered_model(name)
+        return {"": whole.description, **{str(version.version): version.description for version in made}}
 
     def left(self, registry: ModelRegistry, experiment_id: str, name: str) -> dict[str, str]:
         """Status by id of all logged models of a name."""

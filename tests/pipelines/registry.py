@@ -24,6 +24,8 @@ class FolderRegistry:
         self.kept: list[Version] = []
         self.aliases: dict[str, str] = {}
         self.tags: dict[str, str] = {}
+        self.descriptions: dict[str, str] = {}
+        """By version; that of the model as a whole under an empty one."""
         self.before_each: Callable[[str], None] = lambda change: None
 
     def model(self, name: str) -> RegisteredModel:
@@ -56,6 +58,11 @@ class FolderRegistry:
         shutil.copytree(package, self.folder(number))
         self.kept.append(Version(name, number, f"models:/m-{number}", run_id, dict(tags), (), 0))
         return self.kept[-1]
+
+    def describe(self, version: Version, text: str, of_all: str) -> None:
+        self.before_each("describe")
+        self.descriptions.setdefault(version.version, text)
+        self.descriptions.setdefault("", of_all)
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         self.before_each("tag")

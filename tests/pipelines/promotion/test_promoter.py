@@ -54,6 +54,19 @@ def test_a_registered_version_says_where_it_comes_from_and_why_it_was_judged_so(
     assert (request.user_folder, request.data) == (str(bench.root / "mine"), str(bench.root))
 
 
+def test_a_registered_version_has_a_description_that_stays_true_and_says_how_to_make_it_again(bench: Bench) -> None:
+    bench.promote(bench.candidate(0.9, 7))
+    bench.registry.descriptions[""] = "ours"
+    bench.promote(bench.candidate(0.8, 8))
+
+    assert bench.registry.descriptions["1"] == (
+        "Trial 7 of study 'tiny', val_loss 0.2500 at epoch 2 (from 0); test accuracy 0.9000 on the sealed test part. "
+        "Train it again with `regatta train --run run-7`."
+    )
+    assert bench.registry.descriptions["2"].startswith("Trial 8 of study 'tiny'")
+    assert bench.registry.descriptions[""] == "ours"
+
+
 def test_a_better_candidate_takes_the_place_and_the_champion_before_stays_reachable(bench: Bench) -> None:
     bench.promote(bench.candidate(0.9))
 
@@ -643,10 +656,10 @@ class Died(BaseException):
     """The process was killed at this moment."""
 
 
-CHANGES = ["register", "tag", "set_alias champion", "set_alias previous", "tag_model", "tag"]
+CHANGES = ["register", "describe", "tag", "set_alias champion", "set_alias previous", "tag_model", "tag"]
 
 
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", range(7))
 def test_a_promotion_that_dies_at_any_moment_is_mended_by_the_next(bench: Bench, moment: int) -> None:
     bench.promote(bench.candidate(0.8))
     bench.promote(bench.candidate(0.9, 1))
