@@ -43,8 +43,8 @@ def description_of_all(study: str) -> str:
     """What a registered model is."""
     return (
         f"Models of Regatta's study '{study}', each among the best trials of a sweep. The alias `champion` names the "
-        f"one that is served; `regatta history {study}` tells who was it when and why, and the experiment '{experiment_of(study)}' "
-        f"holds the evidence."
+        f"one that is served; `regatta history {study}` tells who was it when and why. The evidence is in the "
+        f"experiment '{experiment_of(study)}'."
     )
 
 

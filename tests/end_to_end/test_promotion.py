@@ -62,7 +62,8 @@ def test_the_evidence_is_a_run_of_its_own_beside_the_study_with_all_that_it_was_
     assert sum(map(sum, evidence["evidence"]["confusion"])) == 360
     assert [len(each["values"]) for each in evidence["repetitions"]] == [2, 2]
     assert len(evidence["other_candidates"]) == 1
-    assert "the champion stays" in (folder / "report.html").read_text()
+    assert run.info.run_name.endswith(" refused")
+    assert "the champion stayed" in (folder / "report.html").read_text()
     assert all("parentRunId" not in key for key in run.data.tags)
     trials = client.search_runs([worse["experiment_id"]], f"tags.`mlflow.parentRunId` = '{worse['parent_run_id']}'")
     assert len(trials) == 3
@@ -93,3 +94,28 @@ def test_force_and_the_way_back_are_part_of_the_history_and_reconciling_finds_al
     assert "it is no good" in lines
     checked = site.run("reconcile", "--check")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_a_challenger_and_an_alias_that_somebody_takes_away_are_told_and_nobody_is_crowned_unseen(
+    judged: tuple[Site, dict[str, Any]],
+) -> None:
+    site, _ = judged
+    client = site.client()
+    assert client.get_model_version_by_alias("judged", "champion").version == "1"
+
+    challenger = site.run("promote", "judged", "--as", "challenger")
+    assert challenger.returncode == 0, challenger.stderr
+    assert challenger.stdout.startswith("judged version 2 is the challenger")
+    assert client.get_registered_model("judged").aliases["challenger"] == "2"
+    assert "regatta train --run " in str(client.get_model_version("judged", "2").description)
+
+    client.delete_registered_model_alias("judged", "champion")
+    worse = site.run("promote", "judged")
+    assert worse.returncode == 4, worse.stdout + worse.stderr
+    assert worse.stdout.splitlines()[0].endswith("gets its place back with: regatta rollback judged --to 1")
+    assert "champion" not in client.get_registered_model("judged").aliases
+    nowhere = site.run("rollback", "judged")
+    assert nowhere.returncode == 2
+    assert "regatta rollback judged --to 1" in nowhere.stderr
+    assert site.run("rollback", "judged", "--to", "1").returncode == 0
+    assert "version 1 was found to be the champion no more" in site.run("history", "judged").stdout
