@@ -18,6 +18,7 @@ from services.model_server.errors import Overloaded
 from services.model_server.events import EventLog
 from services.model_server.following.registry import server_name
 from services.model_server.following.store import Store
+from services.model_server.keys import api_keys
 from services.model_server.metrics.counters import ServerStats
 from services.model_server.model_store import ModelStore
 from services.model_server.protocols import DIALECTS, Dialect, Mlflow, Native, OpenInference, Probes, TfServing
@@ -79,23 +80,25 @@ def create_app(
         folder: Of these processes; None if there is one.
 
     Returns:
-        A Starlette application; `app.state.engine` and `app.state.rollout` are its parts.
+        A Starlette application; `app.state.engine`, `app.state.rollout` and `app.state.keys` are its parts.
     """
     log = log or EventLog(requests=settings.access_log)
     engine = Engine(settings, stats or ServerStats())
     engine.stats.most_body_bytes = settings.bodies_bytes
     rollout = Rollout(settings, store or ModelStore(settings), engine, log)
-    routes: list[BaseRoute] = [route for kind in DIALECTS for route in kind(engine, settings, log).routes()]
-    native, tf_serving = Native(engine, settings, log), TfServing(engine, settings, log)
-    open_inference, mlflow = OpenInference(engine, settings, log), Mlflow(engine, settings, log)
-    probes = Probes(engine, settings, log)
+    keys = api_keys(settings, log)
+    shared = engine, settings, log, keys
+    routes: list[BaseRoute] = [route for kind in DIALECTS for route in kind(*shared).routes()]
+    native, tf_serving = Native(*shared), TfServing(*shared)
+    open_inference, mlflow = OpenInference(*shared), Mlflow(*shared)
+    probes = Probes(*shared)
     traffic = Traffic(settings, engine, log)
     if traffic.is_on:
         engine.note = traffic.note
     writer = None
     if traffic.is_on and settings.traffic_log_s > 0:
         writer = Writer(traffic, engine, MlflowRuns(settings.tracking_uri, server_name(settings, worker)), log)
-    learning = Learning(engine, settings, log, traffic)
+    learning = Learning(*shared, traffic)
     routes += learning.routes()
     if folder is not None and worker is not None and settings.feedback:
         learning.siblings = Siblings(folder, worker, learning.remembered)
@@ -106,6 +109,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         following = asyncio.get_running_loop().create_task(rollout.run())
         following.add_done_callback(lambda task: _report_end(task, log))
+        looking = None if keys is None else asyncio.get_running_loop().create_task(keys.watch())
         writing = None
         if writer is not None:
             writing = asyncio.get_running_loop().create_task(writer.run(settings.traffic_log_s))
@@ -116,6 +120,8 @@ def create_app(
         finally:
             engine.draining = True
             following.cancel()
+            if looking is not None:
+                looking.cancel()
             rollout.stop()
             traffic.close()
             if learning.siblings is not None:
@@ -136,6 +142,7 @@ def create_app(
         {"/v1/": tf_serving, "/v2/": open_inference, "": native, "/invocations": mlflow}
     )
     app.state.engine, app.state.rollout, app.state.log, app.state.traffic = engine, rollout, log, traffic
+    app.state.keys = keys
     app.router.redirect_slashes = False
     app.router.default = nothing  # a path that no route matches, such as `*`, or one with a line break in it
     if settings.cors:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from services.model_server.errors import SettingsError
 from services.model_server.settings import Settings
 
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 
 
 class ApiKeys:
-    """The keys of MODEL_SERVER_API_KEY and MODEL_SERVER_API_KEY_FILE. Holds digests only."""
+    """The keys of MODEL_SERVER_API_KEY and MODEL_SERVER_API_KEY_FILE. Holds digests only.
 
-    def __init__(self, key: str | None, file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    One for an application: a key that has ended has ended at all of its addresses.
+    """
+
+    def __init__(self, key: str | None, file: Path | None, log: Callable[..., Any] = lambda *_, **__: None) -> None:
         """Reads the keys.
+
+        Args:
+            key: One that is always right; None for none.
+            file: Holds more of them, one in each line; None for none.
+            log: Told of every change, and of a file that cannot be used; of no key.
 
         Raises:
             SettingsError: the file cannot be read, or has no key.
         """
         self._fixed = [] if key is None else [_digest(key.encode())]
-        self._file, self._clock = file, clock
-        self._looked, self._mark = clock(), (0, 0, 0)
+        self._file, self._log = file, log
+        self._mark = (0, 0, 0)
+        self._trouble = ""  # what the log said last of a file that cannot be used
         self._digests = list(self._fixed)
         if file is not None:
             self._mark = _mark(file)
@@ -33,28 +43,42 @@ class ApiKeys:
 
     def accept(self, sent: str) -> bool:
         """Says whether a key that a client sent is right."""
-        if self._file is not None and self._clock() - self._looked >= _LOOK_EVERY_S:
-            self._look(self._file)
         # Digests have one length, and all are compared: the time must not tell how much of which key was right.
         digest, found = _digest(sent.encode("latin-1", "replace")), False
         for known in self._digests:
             found |= hmac.compare_digest(digest, known)
         return found
 
-    def _look(self, file: Path) -> None:
-        """Reads the file again if it changed; one that is gone or empty changes nothing."""
-        self._looked = self._clock()
-        mark = _mark(file)
-        if mark != self._mark:
-            try:
-                self._digests = self._fixed + _read(file)
-            except SettingsError:
-                return
-            self._mark = mark
+    async def watch(self) -> None:
+        """Looks at the file twice a second until it is cancelled, whether somebody asks or not.
+
+        A change must not wait for the next request: by then the file may be gone, and what it said never be known.
+        """
+        while self._file is not None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.look()
+
+    def look(self) -> None:
+        """Reads the file again if it changed; one that is gone or empty changes nothing, and is told."""
+        if self._file is None:
+            return
+        mark = _mark(self._file)  # before it is read: what changes in between is seen the next time
+        if mark == self._mark and not self._trouble:
+            return
+        try:
+            digests = self._fixed + _read(self._file)
+        except SettingsError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._log("api_keys_not_read", level="warning", reason=self._trouble, still_right=len(self._digests))
+            return
+        if self._trouble or digests != self._digests:
+            self._log("api_keys_changed", keys=len(digests))
+        self._mark, self._digests, self._trouble = mark, digests, ""
 
 
-def api_keys(settings: Settings) -> ApiKeys | None:
-    """Returns the keys that requests must carry, None if they need none.
+def api_keys(settings: Settings, log: Callable[..., Any] = lambda *_, **__: None) -> ApiKeys | None:
+    """Returns the keys that requests must carry, None if they need none; `log` is told what becomes of their file.
 
     Raises:
         SettingsError: the file of the keys cannot be read, or has no key.
@@ -62,7 +86,7 @@ def api_keys(settings: Settings) -> ApiKeys | None:
     key, file = settings.api_key, settings.api_key_file
     if key is None and file is None:
         return None
-    return ApiKeys(None if key is None else key.get_secret_value(), file)
+    return ApiKeys(None if key is None else key.get_secret_value(), file, log)
 
 
 def _digest(key: bytes) -> bytes:

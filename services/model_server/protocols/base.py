@@ -31,6 +31,7 @@ from services.model_server.errors import (
     WrongMethod,
 )
 from services.model_server.events import EventLog
+from services.model_server.keys import ApiKeys
 from services.model_server.protocols.call import JSON, Call, ClientGone, Handler, Headers, Reply
 from services.model_server.protocols.endpoint import Endpoint
 from services.model_server.scale import AS_IS
@@ -89,10 +90,19 @@ class Dialect(ABC):
     name: ClassVar[str]
     codes: ClassVar[Mapping[type[ModelServerError], int]] = CODES
 
-    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog, keys: ApiKeys | None) -> None:
+        """Takes what all dialects of an application share.
+
+        Args:
+            engine: Computes.
+            settings: All settings.
+            log: Where events go.
+            keys: What requests must carry, the same object for every address; None if they need none.
+        """
         self.engine = engine
         self.settings = settings
         self.log = log
+        self.keys = keys
 
     @abstractmethod
     def routes(self) -> list[BaseRoute]:

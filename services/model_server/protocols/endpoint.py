@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Message, Receive, Scope, Send
 
 from services.model_server.errors import ModelServerError, NotReady, Overloaded, Unauthorized, WrongMethod
-from services.model_server.keys import ApiKeys, api_keys
+from services.model_server.keys import ApiKeys
 from services.model_server.protocols.call import Call, ClientGone, Handler, Reply, Shortcut
 from services.model_server.protocols.tracing import Trace, read_trace
 
@@ -43,7 +43,7 @@ class Endpoint:
             methods: Like "GET, HEAD"; none for any.
             guarded: Whether it wants an API key, where there is one.
         """
-        self._keys = api_keys(dialect.settings) if guarded else None
+        self._keys = dialect.keys if guarded else None
         self._dialect = dialect
         self._handler = handler
         self._allowed = methods

@@ -19,6 +19,7 @@ from services.model_server.errors import (
     UnsupportedMedia,
 )
 from services.model_server.events import EventLog
+from services.model_server.keys import ApiKeys
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.bulk import Place
@@ -57,8 +58,8 @@ class Mlflow(Dialect):
         504: "DEADLINE_EXCEEDED",
     }
 
-    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
-        super().__init__(engine, settings, log)
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog, keys: ApiKeys | None) -> None:
+        super().__init__(engine, settings, log, keys)
         self._desk = Desk()
 
     def routes(self) -> list[BaseRoute]:

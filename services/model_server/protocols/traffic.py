@@ -24,6 +24,7 @@ from services.model_server.errors import (
     UnknownRequest,
 )
 from services.model_server.events import EventLog
+from services.model_server.keys import ApiKeys
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Call, Dialect, Reply
 from services.model_server.protocols.tables import listed, read_table
@@ -42,9 +43,11 @@ class Learning(Dialect):
 
     name = "traffic"
 
-    def __init__(self, engine: Engine, settings: Settings, log: EventLog, traffic: Traffic) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, log: EventLog, keys: ApiKeys | None, traffic: Traffic
+    ) -> None:
         """Takes what all dialects take, and the traffic."""
-        super().__init__(engine, settings, log)
+        super().__init__(engine, settings, log, keys)
         self._traffic = traffic
         self.siblings: Siblings | None = None
         """The other processes on the port, which know other requests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -236,23 +237,93 @@ def test_a_key_is_never_logged(store: FolderStore) -> None:
 
 
 def test_keys_are_exchanged_without_a_restart(tmp_path: Path) -> None:
-    now = [0.0]
     file = tmp_path / "keys"
     file.write_text("old\n")
-    keys = ApiKeys(None, file, lambda: now[0])
+    keys = ApiKeys(None, file)
     assert keys.accept("old")
     file.write_text("old\nnew\n")
-    now[0] += 2
+    keys.look()
     assert keys.accept("old")
     assert keys.accept("new")
     replacement = tmp_path / "replacement"
     replacement.write_text("new\n")
     os.replace(replacement, file)  # noqa: PTH105 - as Kubernetes does
-    now[0] += 2
+    keys.look()
     assert not keys.accept("old")
     file.unlink()
-    now[0] += 2
+    keys.look()
     assert keys.accept("new"), "a file that is gone for a moment locks nobody out"
+
+
+def test_a_change_of_the_keys_holds_at_every_address_also_if_nobody_asks_meanwhile(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("old\nrevoked\n")
+    asked = (("POST", TFS), ("POST", INFER), ("POST", "/invocations"), ("GET", "/models"), ("POST", "/predict/tiny"))
+
+    async def work() -> None:
+        async with serving(store, api_key_file=file) as server:
+
+            async def statuses(key: str) -> set[int]:
+                headers = {"x-api-key": key}
+                calls = (server.client.request(method, path, headers=headers) for method, path in asked)
+                return {answer.status_code for answer in [await call for call in calls]}
+
+            assert 401 not in await statuses("revoked")
+            file.write_text("old\n")
+            async with asyncio.timeout(20):
+                while not server.events("api_keys_changed"):
+                    await asyncio.sleep(0.01)
+            file.unlink()
+            server.app.state.keys.look()
+            assert await statuses("revoked") == {401}
+            assert 401 not in await statuses("old")
+
+    run(work())
+
+
+def test_the_log_says_what_becomes_of_the_keys_and_never_a_key(store: FolderStore, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("s3cret\n")
+
+    async def work() -> None:
+        async with serving(store, api_key="main", api_key_file=file) as server:
+            keys = server.app.state.keys
+            keys.look()
+            file.unlink()
+            for _ in range(3):
+                keys.look()
+            file.write_text("\n")
+            for _ in range(3):
+                keys.look()
+            gone, empty = server.events("api_keys_not_read")
+            assert {event["level"] for event in (gone, empty)} == {"warning"}
+            assert "cannot be read" in gone["reason"]
+            assert "has no key" in empty["reason"]
+            assert [event["still_right"] for event in (gone, empty)] == [2, 2]
+            assert server.events("api_keys_changed") == []
+            file.write_text("s3cret\nan0ther\n")
+            for _ in range(3):
+                keys.look()
+            (changed,) = server.events("api_keys_changed")
+            assert (changed["level"], changed["keys"]) == ("info", 3)
+            told = json.dumps([gone, empty, changed])
+            assert not any(key in told for key in ("s3cret", "an0ther", "main"))
+
+    run(work())
+
+
+def test_a_file_of_keys_that_comes_back_as_it_was_is_told(tmp_path: Path) -> None:
+    file, told = tmp_path / "keys", list[str]()
+    file.write_text("old\n")
+    keys = ApiKeys(None, file, lambda event, **_: told.append(event))
+    file.rename(tmp_path / "aside")
+    keys.look()
+    (tmp_path / "aside").rename(file)
+    keys.look()
+    keys.look()
+    assert told == ["api_keys_not_read", "api_keys_changed"]
 
 
 def test_a_file_without_keys_is_a_mistake(tmp_path: Path) -> None:

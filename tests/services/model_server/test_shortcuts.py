@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 
 from services.model_server.connections import Limits, Shared
-from services.model_server.keys import ApiKeys
 from services.model_server.protocols.endpoint import Endpoint
 from services.model_server.settings import Ref
 from tests.services.model_server.parts import FolderStore, Server, expected, run, serving, write_package
@@ -177,21 +175,20 @@ def test_a_request_on_another_scale_is_refused_also_behind_a_known_head(tmp_path
 
 
 def test_a_key_that_has_ended_is_not_taken_any_more(tmp_path: Path, store: FolderStore, taken: list[bool]) -> None:
+    file = tmp_path / "keys"
+    file.write_text("old\n")
+
     async def work(server: Server, client_of: Made) -> None:
         client = client_of()
         for seed in range(4):
             assert (await client.ask(rows(seed), b"x-api-key: old"))[0] == 200
-        for endpoint_keys in _keys_of(server):
-            endpoint_keys.accept = lambda _: False
+        file.write_text("another\n")
+        server.app.state.keys.look()
         assert (await client.ask(rows(1), b"x-api-key: old"))[0] == 401
-        assert (await client.ask(rows(1), b"x-api-key: new"))[0] == 401
+        assert (await client.ask(rows(1), b"x-api-key: another"))[0] == 200
 
-    served(store, work, api_key="old")
-    assert taken[-1] is False
-
-
-def _keys_of(server: Server) -> list[Any]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, ApiKeys)]
+    served(store, work, api_key_file=file)
+    assert taken[-2:] == [True, False]
 
 
 def test_a_browser_of_another_origin_gets_its_headers_every_time(store: FolderStore, taken: list[bool]) -> None:

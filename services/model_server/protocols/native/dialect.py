@@ -24,6 +24,7 @@ from services.model_server.errors import (
 )
 from services.model_server.events import EventLog
 from services.model_server.images import Form, form_of
+from services.model_server.keys import ApiKeys
 from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.desk import Desk
 from services.model_server.protocols.native.answers import describe, identity, warnings
@@ -43,8 +44,8 @@ class Native(Dialect):
 
     name = "native"
 
-    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
-        super().__init__(engine, settings, log)
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog, keys: ApiKeys | None) -> None:
+        super().__init__(engine, settings, log, keys)
         self._reader = Reader(Desk(), settings.max_pixels)
         self._forms: WeakKeyDictionary[ServedModel, Form | None] = WeakKeyDictionary()
 

@@ -32,6 +32,7 @@ from services.model_server.errors import (
     WrongMethod,
 )
 from services.model_server.events import EventLog
+from services.model_server.keys import ApiKeys
 from services.model_server.protocols.base import SHORT_BYTES, Call, Dialect, Reply
 from services.model_server.protocols.open_inference.addresses import OPEN, Address, check_address, read_address
 from services.model_server.protocols.open_inference.configuration import describe_configuration
@@ -74,8 +75,8 @@ class OpenInference(Dialect):
         ModelServerError: 500,
     }
 
-    def __init__(self, engine: Engine, settings: Settings, log: EventLog) -> None:
-        super().__init__(engine, settings, log)
+    def __init__(self, engine: Engine, settings: Settings, log: EventLog, keys: ApiKeys | None) -> None:
+        super().__init__(engine, settings, log, keys)
         self._guarded = self.endpoint(self.handle)
         self._open = self.endpoint(self.handle, guarded=False)
 
