@@ -164,7 +164,7 @@ def test_a_rejected_version_is_tried_again_later_and_served_when_it_is_repaired(
 def test_waiting_times_between_tries_grow(store: FolderStore, tmp_path: Path) -> None:
     async def work() -> list[float]:
         async with serving(store) as server:
-            server.rollout._settings = server.rollout._settings.model_copy(update={"poll_s": 2.0})
+            server.rollout._loader._settings = server.rollout._loader._settings.model_copy(update={"poll_s": 2.0})
             break_graph(write_package(tmp_path / "v2", seed=2))
             store.add(tmp_path / "v2", "tiny", "2")
             (slot,) = server.engine.slots.values()
@@ -362,7 +362,7 @@ def test_old_packages_leave_the_cache_and_named_ones_stay(store: FolderStore, tm
             for version in range(2, 13):
                 store.add(write_package(tmp_path / f"v{version}", seed=version), "tiny", str(version))
                 await server.poll()
-            await server.rollout._background.do(store.prune, {model.digest for model in server.engine.loaded()})
+            await server.rollout._loader.background.do(store.prune, {model.digest for model in server.engine.loaded()})
             blobs = {path.name for path in (tmp_path / "cache" / "blobs").iterdir()}
             (served,) = server.engine.loaded()
             assert served.digest in blobs
