@@ -107,7 +107,7 @@ class Rollout:
         """Whether a ref has a slot; makes one for what `*` found, and for what goes with a champion that has one."""
         slots, beside = self._engine.slots, self._wanted.is_beside(ref)
         if ref not in slots and (not beside or (target is not None and self._has_main(ref.name))):
-            slots[ref] = Slot(ref, discovered=True, beside=beside)
+            self._engine.add(Slot(ref, discovered=True, beside=beside), self._wanted.place)
         return ref in slots
 
     async def _without_registry(self, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from services.model_server.errors import NotReady, UnknownLabel, UnknownModel, UnknownVersion
 from services.model_server.metrics.counters import Sample, ServerStats
@@ -38,6 +38,12 @@ class Roster:
         self._index()
         if not self._moving:
             self._release()
+
+    def add(self, slot: Slot, place: Callable[[Ref], tuple[bool, int, str, str]]) -> None:
+        """Adds a slot at its place: the order in which models are told must not depend on when each was found."""
+        slots = {**self.slots, slot.ref: slot}
+        self.slots.clear()
+        self.slots.update((ref, slots[ref]) for ref in sorted(slots, key=place))
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:

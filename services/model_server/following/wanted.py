@@ -28,6 +28,18 @@ class Wanted:
         self._beside = tuple(ref for ref in beside if ref not in self._asked)
         self.refs: tuple[Ref, ...] = (*self._asked, *self._beside)
 
+    def place(self, ref: Ref) -> tuple[bool, int, str, str]:
+        """Returns the place of a ref among others, whenever it was found: as asked for, then by name.
+
+        What goes with a champion comes behind all that was asked for.
+        """
+        if ref in self._asked:
+            asked = self._asked.index(ref)
+        else:
+            names = [other.name for other in self._asked]
+            asked = min((names.index(name) for name in (ref.name, ANY_MODEL) if name in names), default=len(names))
+        return self.is_beside(ref), asked, ref.name, ref.alias or ""
+
     def is_beside(self, ref: Ref) -> bool:
         """Whether a ref only goes with a champion."""
         return ref not in self._asked and any(

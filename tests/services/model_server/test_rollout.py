@@ -381,3 +381,36 @@ def test_a_draining_server_is_not_ready_but_answers(store: FolderStore) -> None:
             assert response.headers["connection"] == "close"
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ("*", ["apple@champion", "pear@champion", "tiny@champion", "apple@previous"]),
+        ("tiny,*", ["tiny@champion", "apple@champion", "pear@champion", "apple@previous"]),
+        ("pear,tiny/1,apple", ["pear@champion", "tiny/1", "apple@champion", "apple@previous"]),
+    ],
+)
+def test_models_are_told_as_asked_for_and_then_by_name_whenever_they_were_found(
+    store: FolderStore, tmp_path: Path, models: str, told: list[str]
+) -> None:
+    for name in ("pear", "apple"):
+        store.add(write_package(tmp_path / name, name=name), name, "1")
+    store.add(tmp_path / "apple", "apple", "2", alias="previous")
+
+    async def work() -> None:
+        async with serving(store, models=models) as server:
+
+            async def wanted() -> list[str]:
+                return [model["wanted"] for model in (await server.client.get("/models")).json()["models"]]
+
+            assert await wanted() == told
+            for name in ("apple", "pear"):  # taken away, and set again
+                version = store.aliases.pop(Ref(name, "champion"))
+                for _ in range(MISSING_POLLS):
+                    await server.poll()
+                store.aliases[Ref(name, "champion")] = version
+                await server.poll()
+                assert await wanted() == told
+
+    run(work())
