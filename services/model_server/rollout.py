@@ -37,6 +37,7 @@ class Rollout:
         self._loader = Loader(settings, store, engine, log, self._wanted)
         self._heard = asyncio.Event()
         self._told_up: bool | None = None  # what the log said last of the registry
+        self._told_absent: dict[Ref, str] = {}  # and why a wanted model is not there
         for ref in settings.models:
             if ref.name != ANY_MODEL:
                 engine.slots[ref] = Slot(ref)
@@ -94,6 +95,7 @@ class Rollout:
             for beside in (False, True):
                 for ref, target in found.items():
                     if self._wanted.is_beside(ref) is beside and self._has_slot(ref, target) and target is not None:
+                        self._told_absent.pop(ref, None)
                         self._loader.point(slots[ref], target, now)
             for slot in list(slots.values()):
                 alone = slot.beside and not self._has_main(slot.ref.name)
@@ -121,7 +123,7 @@ class Rollout:
         known = await self._load_known()
         for slot in empty:
             if slot.ref not in known:
-                slot.note = f"not in the cache, and the registry is away ({reason})"
+                self._absent(slot, "not in the cache, and the registry is away", f" ({reason})")
 
     async def _load_known(self) -> Mapping[Ref, tuple[Stored, float]]:
         """Loads for every slot without a version what the cache has for it; returns all that it has."""
@@ -134,9 +136,16 @@ class Rollout:
                 self._loader.load(slot, stored)
         return known
 
+    def _absent(self, slot: Slot, reason: str, more: str = "") -> None:
+        """Notes why nothing answers for a slot; the log hears each reason once, whatever `more` says then."""
+        if slot.served is None and not slot.beside and self._told_absent.get(slot.ref) != reason:
+            self._log("model_missing", level="warning", model=str(slot.ref), reason=reason + more)
+        self._told_absent[slot.ref] = reason
+        slot.note = reason + more
+
     def _missing(self, slot: Slot, at_once: bool = False) -> None:
         slot.missing_polls += 1
-        slot.note = "the registry has no such model, alias or READY version"
+        self._absent(slot, "the registry has no such model, alias or READY version")
         if (slot.missing_polls < MISSING_POLLS and not at_once) or slot.loading is not None:
             return
         if slot.served is not None:

@@ -414,3 +414,30 @@ def test_models_are_told_as_asked_for_and_then_by_name_whenever_they_were_found(
                 assert await wanted() == told
 
     run(work())
+
+
+def test_a_model_that_the_registry_does_not_have_is_a_warning_once(store: FolderStore, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serving(store, models="tiny,nosuch,iris/2") as server:
+            for _ in range(MISSING_POLLS + 2):
+                await server.poll()
+            missing = server.events("model_missing")
+            assert [event["model"] for event in missing] == ["nosuch@champion", "iris/2"]
+            assert {event["level"] for event in missing} == {"warning"}
+            reasons = (await server.client.get("/readyz")).json()["reasons"]
+            assert reasons == [f"{event['model']}: {event['reason']}." for event in missing]
+            store.add(write_package(tmp_path / "n", name="nosuch"), "nosuch", "1")
+            await server.poll()
+            del store.aliases[Ref("nosuch", "champion")]
+            for _ in range(MISSING_POLLS + 2):
+                await server.poll()
+            assert len(server.events("model_unloaded")) == 1
+            assert len(server.events("model_missing")) == 2  # the line that it was unloaded says why
+            store.away = True
+            for _ in range(3):
+                await server.poll()
+            away = server.events("model_missing")[2:]
+            assert [event["model"] for event in away] == ["nosuch@champion", "iris/2"]
+            assert all("registry is away" in event["reason"] for event in away)
+
+    run(work())
