@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from services.model_server.background import Background
+from services.model_server.contract_changes import contract_changes
 from services.model_server.engine import Engine
 from services.model_server.errors import ModelServerError
 from services.model_server.following.preparing import prepare
@@ -145,17 +146,20 @@ class Loader:
         return True
 
     def _install(self, slot: Slot, served: ServedModel, **facts: Any) -> None:
-        before = slot.served.version if slot.served else None
+        before = slot.served
         self._engine.install(slot, served)
         if not self._engine.stats.registry_up:
             self._engine.say_stale(away=True)
             facts["stale_s"] = round(slot.staleness_s() or 0.0)
-        slot.state, slot.note = State.AVAILABLE, ""
+        slot.state, slot.note, slot.changed = State.AVAILABLE, "", ""
+        if before is not None and not slot.beside and (changes := contract_changes(before.contract, served.contract)):
+            slot.changed = f"version {served.version} has another contract than {before.version} before it: {changes}"
+            self._log("contract_changed", level="warning", model=str(slot.ref), version=served.version, changes=changes)
         self._log(
             "model_available",
             model=str(slot.ref),
             version=served.version,
-            replaces=before,
+            replaces=None if before is None else before.version,
             digest=served.digest,
             threads=served.predictor.threads,
             one_row_us=round(served.cost.of(1) * 1e6),

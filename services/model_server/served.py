@@ -93,6 +93,8 @@ class Slot:
     loading: str | None = None
     rejection: Rejection | None = None
     note: str = "not looked up yet"
+    changed: str = ""
+    """What clients meet with the version that answers and did not meet with the one before it; "" if nothing."""
     confirmed_at: float | None = None
     """Unix time when the registry last said what the ref points to; None if it never did."""
     missing_polls: int = 0

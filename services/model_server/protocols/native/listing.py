@@ -39,7 +39,7 @@ def describe_slot(slot: Slot, form: Form | None) -> dict[str, Any]:
         if refused is None
         else {"version": refused.version, "reason": f"REJECTED: {refused.reason}", "attempts": refused.attempts},
         "staleness_s": None if staleness_s is None else round(staleness_s, 1),
-        "note": slot.note if served is None else "",
+        "note": slot.note if served is None else slot.changed,
     }
     if served is not None:
         contract = served.contract
