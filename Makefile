@@ -66,7 +66,7 @@ sync: $(RUNTIME)  ## send what the journals hold and MLflow has not got yet (ARG
 ui: $(RUNTIME)  ## print the MLflow address of the newest sweep
 	@$(REGATTA) ui $(ARGS)
 
-predict: $(RUNTIME)  ## send a real sample to the served champion and print the answer (ARGS="--sample 7" for another)
+predict: $(RUNTIME)  ## send a real sample to the served champion and print the answer (ARGS="--sample 7", "--model NAME --version 2", "--picture FILE" for another)
 	@$(VENV_PY) -m services.model_server.ask $(ARGS)
 
 # ------------------------------------------------------------------------------------------------------------ services

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from services.model_server.events import EventLog
 from services.model_server.settings import Settings
 from tests.services.model_server.drawn import png
 from tests.services.model_server.parts import FolderStore, write_kind, write_package
+from tests.services.model_server.test_server import write_certificate
 
 
 class Running:
@@ -116,7 +119,12 @@ def test_a_server_with_a_key_is_asked_with_it(
     try:
         url = server.wait_ready()
         assert ask.main(["--url", url]) == 2
-        assert "401" in capsys.readouterr().err
+        assert "401 to /models: it wants an API key. Set MODEL_SERVER_API_KEY to it." in capsys.readouterr().err
+        monkeypatch.setenv("MODEL_SERVER_API_KEY", "wr0ng")
+        assert ask.main(["--url", url]) == 2
+        error = capsys.readouterr().err
+        assert "The one in MODEL_SERVER_API_KEY is not right." in error
+        assert "wr0ng" not in error
         monkeypatch.setenv("MODEL_SERVER_API_KEY", "s3cret")
         assert ask.main(["--url", url]) == 0
         assert "s3cret" not in capsys.readouterr().out
@@ -143,60 +151,7 @@ def test_a_server_without_a_model_says_why_and_what_to_type(
 ) -> None:
     status = {"models": models, "registry": {"reachable": reachable, "uri": "http://mlflow:5000"}}
     with pytest.raises(ask.NoAnswer, match=told):
-        ask.choose(status, None)
-
-
-@pytest.mark.parametrize(
-    ("values", "drawn"),
-    [
-        ([[0, 8], [16, 4]], "  ▒▒\n██░░"),
-        ([[[0], [16]], [[16], [0]]], "  ██\n██"),
-        ([[[0, 0, 0], [16, 16, 16]], [[0, 16, 0], [0, 0, 16]]], "  ██\n▒▒"),
-        ([[[16, 16, 16, 0], [16, 0, 0, 9]]], "██░░"),
-        ([[99, -99]], "██"),
-        ([[1, 2], [3]], ""),
-        ([[[1, 2], [3, 4]]], ""),
-        ([[None, 1]], ""),
-        ([["a", "b"]], ""),
-        ([1, 2, 3], ""),
-        ([[[1, 2, 3]]], ""),
-        (3, ""),
-    ],
-)
-def test_only_what_has_rows_and_columns_is_drawn(values: object, drawn: str) -> None:
-    assert ask.picture(values, (0, 16)) == drawn
-
-
-def test_a_sample_of_one_value_everywhere_is_drawn_without_a_range() -> None:
-    assert ask.picture([[5, 5]], None) == ""
-
-
-def test_a_picture_that_is_too_wide_is_drawn_smaller() -> None:
-    lines = ask.picture([[16] * 200] * 100, (0, 16)).splitlines()
-    assert (len(lines), len(lines[0])) == (25, 100)
-
-
-def test_a_colour_picture_is_painted_where_a_terminal_shows_colours() -> None:
-    image = [[[0, 8, 16], [16, 16, 16]]]
-    painted = "\x1b[48;2;0;128;255m  \x1b[48;2;255;255;255m  \x1b[0m"
-    assert ask.picture(image, (0, 16), colours=True) == painted
-    assert "\x1b" not in ask.picture(image, (0, 16))
-    assert "\x1b" not in ask.picture([[0, 16]], (0, 16), colours=True)
-
-
-def test_a_row_is_shown_by_column_name_and_a_wide_one_is_cut() -> None:
-    columns = [{"name": name} for name in ("age", "the name of the second column here", "note")]
-    assert ask.table([39, None, "a\tb" * 50], columns) == [
-        "age                            39",
-        "the name of the second column  missing",
-        "note                           " + repr(("a\tb" * 50)[:60]),
-    ]
-    many = ask.table(list(range(50)), [{"name": f"c{index}"} for index in range(50)])
-    assert many[39:] == ["c39         39", "… and 10 more columns"]
-
-
-def test_a_probability_of_one_half_is_an_answer_for_the_second_label() -> None:
-    assert ask.top([0.5], ["no", "yes"]) == [("yes", 0.5), ("no", 0.5)]
+        ask.choose(status, ask.Which())
 
 
 KINDS = {
@@ -252,12 +207,6 @@ def test_a_missing_cell_and_an_apostrophe_survive_the_call_by_hand(
     assert body == {"instances": [{"age": None, "city": "Xi'an", "income": 1, "size": "2"}]}
 
 
-def test_the_top_answers_are_the_largest() -> None:
-    assert ask.top([0.1, 0.7, 0.2], ["a", "b", "c"], 2) == [("b", 0.7), ("c", 0.2)]
-    assert ask.top([0.9], ["no", "yes"])[0] == ("yes", 0.9)
-    assert ask.top([2.5], [])[0][0] == "output 0"
-
-
 def test_a_package_of_flat_samples_is_answered_without_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,3 +256,103 @@ def test_a_regression_on_pictures_is_answered_with_its_value(
         server.stop()
     answer = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("answer"))
     assert np.isfinite(float(answer.split()[1]))
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Iterator[tuple[str, FolderStore]]:
+    """A server of a table and of a model of pictures in two versions, the table first."""
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_kind(tmp_path / "people", "binary words"), "people", "1")
+    store.add(write_package(tmp_path / "tiny1"), "tiny", "1", alias="previous")
+    store.add(write_package(tmp_path / "tiny2", seed=2), "tiny", "2")
+    (tmp_path / "zero.png").write_bytes(png([[0, 51, 0], [204, 255, 0]]))
+    server = Running(store)
+    url, pause = server.wait_ready(), threading.Event()
+    for _ in range(1000):
+        if len(list(server.app.state.engine.loaded())) == 3:
+            break
+        pause.wait(0.01)
+    yield url, store
+    server.stop()
+
+
+def test_a_picture_goes_to_the_only_model_that_takes_pictures(
+    zoo: tuple[str, FolderStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, _ = zoo
+    picture = ["--url", url, "--picture", str(tmp_path / "zero.png")]
+    assert ask.main(picture) == 0
+    assert "model       tiny version 2" in capsys.readouterr().out
+    assert ask.main([*picture, "--model", "people"]) == 2
+    told = "people takes no pictures. Those that do: tiny; say which with --model tiny.\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_version_or_an_alias_can_be_asked(
+    zoo: tuple[str, FolderStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, _ = zoo
+    for chosen in (["--alias", "previous"], ["--model", "tiny", "--version", "1"]):
+        assert ask.main(["--url", url, *chosen]) == 0
+        shown = capsys.readouterr().out
+        assert "model       tiny version 1 (previous)" in shown
+        assert "/labels/previous:predict" in shown or "/versions/1:predict" in shown
+        assert ask.main(["--url", url, "--picture", str(tmp_path / "zero.png"), *chosen]) == 0
+        assert "model       tiny version 1" in capsys.readouterr().out
+    assert ask.main(["--url", url, "--model", "tiny", "--version", "7"]) == 2
+    told = "There is no version 7 of tiny here; loaded: tiny@champion version 2, tiny@previous version 1.\n"
+    assert capsys.readouterr().err == told
+
+
+def _entry(name: str, takes_pictures: bool) -> dict[str, object]:
+    picture = {"width": 2} if takes_pictures else None
+    return {"name": name, "wanted": f"{name}@champion", "version": "1", "picture": picture}
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (
+            [_entry("people", True), _entry("digits", True)],
+            "pictures (digits, people): say which with --model digits",
+        ),
+        ([_entry("people", False), _entry("houses", False)], "No model here takes pictures"),
+        ([_entry("people", False)], "people takes no pictures: leave --picture out .* with --model"),
+    ],
+)
+def test_a_picture_is_sent_to_nobody_by_chance(models: list[dict[str, object]], told: str) -> None:
+    with pytest.raises(ask.NoAnswer, match=told.replace("(", r"\(").replace(")", r"\)")):
+        ask.choose({"models": models}, ask.Which(), pictures=True)
+
+
+def test_a_certificate_that_nobody_knows_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{server.server_address[1]}"
+            assert ask.main(["--url", url]) == 2
+            error = capsys.readouterr().err
+            assert f"The certificate of {url} is not one that this machine trusts (self-signed certificate)" in error
+            assert "SSL_CERT_FILE" in error
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert ask.fetch(url, "/models")[0] == []
+        finally:
+            server.shutdown()
+            thread.join(20)
