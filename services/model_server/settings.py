@@ -128,7 +128,7 @@ MEANINGS = {
     "api_key": "a key that every request but the probes must carry",
     "api_key_file": "a file with such keys, one in each line; read again when it changes",
     "poll_s": "how often the registry is asked",
-    "queue": "how many rows may wait for one model",
+    "queue": "how many rows may wait for one model, and how many of large requests beside them",
     "crowd": "how many requests may wait at once for longer than a moment; of more only a few are let in",
     "deadline_s": "how long after its arrival a request is of use",
     "max_body_bytes": "the longest body of one request",

@@ -1,6 +1,7 @@
 """One model's queue: requests that wait together are computed together, and every caller gets its own rows back.
 
-Nothing waits in order to fill a batch. While a call runs, requests queue; what is queued when it ends is the next one.
+Nothing waits in order to fill a batch. While a call runs, requests queue; what is queued when it ends is the next one,
+as `line` puts it together.
 All state belongs to the event loop; only the computation itself may happen in another thread.
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from services.model_server.errors import Overloaded, RequestError
+from services.model_server.errors import RequestError
 from services.model_server.queueing.admission import Admission
 from services.model_server.queueing.crowd import Crowd
 from services.model_server.queueing.jobs import Array, Job, Piece, Run, Told, answer, compute, failure
+from services.model_server.queueing.line import Line
 
 # Up to this estimate a batch runs on the event loop itself: handing it to a thread and back costs about 50 us and more.
 INLINE_S = 0.001
@@ -48,7 +49,8 @@ class Batcher:
         Args:
             run: (n, ...) to (n, ...), row by row; never called twice at the same time.
             max_batch: The most rows of one call; a larger request is cut into several.
-            queue_rows: The most rows that wait. A request larger than that is taken only by an empty queue.
+            queue_rows: The most rows that wait, and the most of large requests that wait beside them. A larger request
+                than that is taken where no other of its kind waits.
             estimate_s: Seconds of a call by its rows; decides between the event loop and a thread.
             on_batch: Told the rows of every call.
             clock: The clock of the deadlines, in seconds.
@@ -58,8 +60,8 @@ class Batcher:
                 in the queue; not if others are about to come that can share the call with it.
         """
         self._run = run
+        self._line = Line(max_batch, queue_rows)
         self._max_batch = max_batch
-        self._queue_rows = queue_rows
         self._estimate_s = estimate_s
         self._on_batch = on_batch
         self._clock = clock
@@ -68,14 +70,11 @@ class Batcher:
         self._alone = alone
         self._direct_rows = bisect_right(range(1, max_batch + 1), DIRECT_S, key=estimate_s) if inline else 0
         self._alone_rows = bisect_right(range(1, max_batch + 1), ALONE_S, key=estimate_s) if inline else 0
-        self._soon_rows = bisect_right(range(1, max_batch + 1), INLINE_S, key=estimate_s) if inline else 0
+        soon_rows = bisect_right(range(1, max_batch + 1), INLINE_S, key=estimate_s) if inline else 0
+        self._soon_rows = min(soon_rows, self._line.most_small)
         # More rows than these cost so much themselves that to share a call saves less than to put them together costs.
         self._sharing_rows = bisect_right(range(1, max_batch + 1), 2 * estimate_s(1), key=estimate_s)
         self._when_idle: Callable[[], None] | None = None
-        self._queue: deque[Job] = deque()
-        self._waiting_rows = 0
-        self.waited_s = 0.0
-        """Seconds that requests have waited until their first row was taken, all together."""
         self._busy = False
         self._scheduled = False
         self._closed = False
@@ -84,7 +83,12 @@ class Batcher:
     @property
     def waiting_rows(self) -> int:
         """Rows that are queued and not yet in a batch."""
-        return self._waiting_rows
+        return self._line.rows + self._line.large_rows
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that requests have waited until their first row was taken, all together."""
+        return self._line.waited_s
 
     async def submit(self, rows: Array, deadline: float) -> Array:
         """Computes rows (n, ...), n > 0, together with what else is queued.
@@ -101,16 +105,13 @@ class Batcher:
             DeadlineExceeded: the deadline passed before the answer was there; rows not yet started are dropped.
             PredictionFailed: the model failed on these rows.
         """
-        count = len(rows)
-        if self._waiting_rows and self._waiting_rows + count > self._queue_rows:
-            raise Overloaded(
-                f"The queue is full: {self._waiting_rows} rows wait, {self._queue_rows} may. Try again later."
-            )
+        count, line = len(rows), self._line
+        line.check_room(count)
         if self._goes_alone(count):
             return self._at_once(rows, count)
         now = self._clock()
-        if self._busy or self._waiting_rows > self._direct_rows or self._admission.tight:
-            self._admission.check(count, deadline, now, self._waiting_rows)
+        if self._busy or line.rows > self._direct_rows or line.large or self._admission.tight:
+            self._admission.check(count, deadline, now, line.ahead(count))
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Array] = loop.create_future()
         job = Job(rows, count, deadline, future, now)
@@ -150,16 +151,15 @@ class Batcher:
 
     def has_room(self, count: int) -> bool:
         """Whether `soon` takes so many rows now."""
-        return not self._busy and self._waiting_rows + count <= self._soon_rows and not self._admission.tight
+        return not self._busy and self._line.rows + count <= self._soon_rows and not self._admission.tight
 
     def _goes_alone(self, count: int) -> bool:
         """Whether a request is computed at once, by itself."""
-        idle = count <= self._alone_rows and not self._busy and not self._queue
+        idle = count <= self._alone_rows and not self._busy and not self._line.small
         return idle and (self._sharing_rows < count <= self._direct_rows or self._alone())
 
     def _enqueue(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        self._queue.append(job)
-        self._waiting_rows += job.count
+        self._line.add(job)
         if not self._busy and not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._drain)
@@ -181,15 +181,16 @@ class Batcher:
         self._scheduled = False
         if self._busy:
             return
-        self._admission.turn(len(self._queue))
-        pieces, rows = self._take()
+        line = self._line
+        self._admission.turn(len(line.small) + len(line.large))
+        pieces, rows = line.take(self._clock())
         if pieces:
             self._on_batch(rows)
             if self._inline and self._estimate_s(rows) <= INLINE_S:
                 answer(pieces, compute(self._run, pieces))
             else:
                 self._hand_over(pieces, rows)
-        if self._queue and not self._busy:
+        if (line.small or line.large) and not self._busy:
             # One batch per turn: between two batches the loop reads sockets and answers health checks.
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._drain)
@@ -202,7 +203,7 @@ class Batcher:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._busy, begun = True, self._clock()
         self._admission.begins(rows, begun)
-        for job in (*(piece.job for piece in pieces), *self._queue):
+        for job in (*(piece.job for piece in pieces), *self._line.small, *self._line.large):
             job.arm(loop, begun)
 
         def done(future: asyncio.Future[list[Array | BaseException]]) -> None:
@@ -213,34 +214,8 @@ class Batcher:
 
         loop.run_in_executor(self._thread, compute, self._run, pieces).add_done_callback(done)
 
-    def _take(self) -> tuple[list[Piece], int]:
-        """Takes pieces off the front of the queue, up to `max_batch` rows of one sample shape."""
-        pieces: list[Piece] = []
-        rows = 0
-        now = self._clock()
-        while self._queue and rows < self._max_batch:
-            job = self._queue[0]
-            if job.deadline <= now:
-                job.expire()
-            if job.future.done():  # expired, or its caller has gone: work that nobody waits for is not done
-                self._waiting_rows -= job.count - job.taken
-                self._queue.popleft()
-                continue
-            if pieces and job.rows.shape[1:] != pieces[0].job.rows.shape[1:]:
-                break
-            if job.taken == 0:
-                self.waited_s += now - job.since
-            stop = min(job.count, job.taken + self._max_batch - rows)
-            pieces.append(Piece(job, job.taken, stop))
-            rows += stop - job.taken
-            self._waiting_rows -= stop - job.taken
-            job.taken = stop
-            if stop == job.count:
-                self._queue.popleft()
-        return pieces, rows
-
     def _end_thread_when_idle(self) -> None:
-        if not self._closed or self._busy or self._queue:
+        if not self._closed or self._busy or self._line.small or self._line.large:
             return
         if self._thread is not None:
             self._thread.shutdown(wait=False)

@@ -132,14 +132,14 @@ def test_a_full_queue_refuses_and_takes_again_when_it_has_room() -> None:
     async def work() -> None:
         gate = Gate()
         queue = batcher(gate, THREAD, max_batch=4, queue_rows=6)
-        running = asyncio.create_task(queue.submit(np.ones((4, 1)), FAR))
+        running = asyncio.create_task(queue.submit(np.ones((3, 1)), FAR))
         await until(gate.entered.is_set)
-        waiting = asyncio.create_task(queue.submit(np.ones((5, 1)), FAR))
+        waiting = [asyncio.create_task(queue.submit(np.ones((count, 1)), FAR)) for count in (3, 2)]
         await until(lambda: queue.waiting_rows == 5)
         with pytest.raises(Overloaded, match="5 rows wait, 6 may"):
             await queue.submit(np.ones((2, 1)), FAR)
         gate.leave.set()
-        await asyncio.gather(running, waiting)
+        await asyncio.gather(running, *waiting)
         assert (await queue.submit(np.ones((2, 1)), FAR)).shape == (2, 1)
         queue.close()
 
@@ -151,6 +151,65 @@ def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
         return await batcher(max_batch=4, queue_rows=2).submit(np.ones((9, 1)), FAR)
 
     assert run(work()).shape == (9, 2)
+
+
+@pytest.mark.parametrize("seconds", [INLINE, THREAD])
+def test_while_a_large_request_is_computed_small_ones_are_let_in_and_answered(seconds: float) -> None:
+    sizes: list[int] = []
+
+    async def work() -> None:
+        queue = batcher(seconds=seconds, max_batch=4, queue_rows=8, on_batch=sizes.append)
+        large = asyncio.ensure_future(queue.submit(np.arange(8000.0)[:, None], FAR))
+        await until(lambda: len(sizes) >= 2)
+        for number in range(10):
+            answers = await asyncio.gather(*(queue.submit(np.full((2, 1), number + place), FAR) for place in range(3)))
+            assert [answer[:, 1].tolist() for answer in answers] == [
+                [(number + place) ** 2.0] * 2 for place in range(3)
+            ]
+        assert not large.done()
+        np.testing.assert_array_equal((await large)[:, 1], np.arange(8000.0) ** 2)
+        assert queue.waiting_rows == 0
+        queue.close()
+
+    run(work())
+
+
+def test_large_requests_are_refused_where_others_of_their_kind_fill_the_queue_and_small_ones_are_not() -> None:
+    async def work() -> None:
+        gate = Gate()
+        queue = batcher(gate, THREAD, max_batch=4, queue_rows=16)
+        running = asyncio.create_task(queue.submit(np.ones((1, 1)), FAR))
+        await until(gate.entered.is_set)
+        waiting = [asyncio.create_task(queue.submit(np.ones((count, 1)), FAR)) for count in (100, 4, 4, 4, 4)]
+        await until(lambda: queue.waiting_rows == 116)
+        with pytest.raises(Overloaded, match="100 rows of large requests wait, 16 may"):
+            await queue.submit(np.ones((5, 1)), FAR)
+        with pytest.raises(Overloaded, match="16 rows wait, 16 may"):
+            await queue.submit(np.ones((1, 1)), FAR)
+        gate.leave.set()
+        await asyncio.gather(running, *waiting)
+        assert (await queue.submit(np.ones((100, 1)), FAR)).shape == (100, 1)
+        queue.close()
+
+    run(work())
+
+
+def test_a_large_request_whose_time_is_over_leaves_its_place_to_the_next() -> None:
+    async def work() -> None:
+        clock = Clock()
+        queue, go = held(0.001, Crowd(0), clock, queue_rows=16)
+        running = asyncio.ensure_future(queue.submit(np.ones((4, 1)), FAR))
+        await until(lambda: queue._busy)
+        late = asyncio.ensure_future(queue.submit(np.ones((40, 1)), clock.now + 0.05))
+        with pytest.raises(DeadlineExceeded):
+            await late
+        go.set()
+        await running
+        await until(lambda: queue.waiting_rows == 0)
+        assert len(await queue.submit(np.ones((40, 1)), FAR)) == 40
+        queue.close()
+
+    run(work())
 
 
 def test_the_deadline_ends_the_wait_and_what_expired_is_never_computed() -> None:
@@ -392,7 +451,7 @@ def test_one_that_ended_up_in_a_thread_is_told_once_and_leaves_no_timer() -> Non
     async def work() -> None:
         cheap = Batcher(square, max_batch=8, queue_rows=100, estimate_s=lambda rows: 0.0005 * rows)
         assert cheap.soon(np.ones((1, 1)), asyncio.get_running_loop().time() + 1e6, told.append)
-        job = cheap._queue[0]
+        job = cheap._line.small[0]
         await cheap.submit(np.ones((7, 1)), FAR)  # together they are too much for the loop
         assert job.timer is not None
         assert job.timer.cancelled()

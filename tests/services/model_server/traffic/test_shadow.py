@@ -209,9 +209,9 @@ def test_nothing_is_shadowed_while_requests_wait(pair: FolderStore) -> None:
     async def work() -> None:
         async with serving(pair, shadow=1, traffic_log_s=0) as server:
             champion = server.engine.find("tiny")
-            champion.batcher._waiting_rows = 1
+            champion.batcher._line.rows = 1
             await ask(server)
-            champion.batcher._waiting_rows = 0
+            champion.batcher._line.rows = 0
             found = await shadow_of(server)
             assert (found["requests"], found["dropped_requests"]) == (0, 1)
 
