@@ -61,6 +61,7 @@ class Loader:
         slot.confirmed_at, slot.missing_polls = now, 0
         if slot.served is not None and _same(slot.served.stored, target):
             slot.rejection = None  # the alias went back to what is served
+            slot.champion_since = target.champion_since
             if now - self._written.get(slot.ref, 0.0) > _CONFIRM_EVERY_S:
                 self._written[slot.ref] = now
                 self.background.begin(NOT_WRITTEN, self._store.confirm, slot.ref, target, now)
@@ -83,7 +84,7 @@ class Loader:
                 and not self._wanted.is_shadow(served.ref)
                 and not self._wanted.is_shadow(slot.ref)
             ):
-                self._install(slot, served, shared=True)
+                self._install(slot, served, target, shared=True)
                 self._confirm(slot, target)
                 return True
         return False
@@ -136,7 +137,7 @@ class Loader:
         except Exception as error:  # whatever a package makes the libraries do must not end the server
             self._reject(slot, target, f"it cannot be loaded: {type(error).__name__}: {error}")
             return False
-        self._install(slot, self._engine.build(slot.ref, *parts), load_s=round(time.monotonic() - start, 3))
+        self._install(slot, self._engine.build(slot.ref, *parts), target, load_s=round(time.monotonic() - start, 3))
         if not fallback:
             slot.rejection = None
             if self._engine.stats.registry_up:
@@ -145,8 +146,8 @@ class Loader:
             self.background.begin(NOT_WRITTEN, self._store.prune, {model.digest for model in self._engine.loaded()})
         return True
 
-    def _install(self, slot: Slot, served: ServedModel, **facts: Any) -> None:
-        before = slot.served
+    def _install(self, slot: Slot, served: ServedModel, target: Target, **facts: Any) -> None:
+        before, slot.champion_since = slot.served, target.champion_since
         self._engine.install(slot, served)
         if not self._engine.stats.registry_up:
             self._engine.say_stale(away=True)

@@ -49,7 +49,7 @@ class ServedModel:
         self.cost = cost
         self.scale: Scale | None = None
         """On which scale its values are; None if nobody can tell, or nobody wants to know."""
-        self.since = datetime.now(UTC)
+        self.loaded_at = datetime.now(UTC)
         self.stats = ModelStats(self.name, self.version, ref.alias or "", self.digest, self.run_id)
         self.stats.queued_rows = lambda: batcher.waiting_rows
         self.stats.waited_s = lambda: batcher.waited_s
@@ -95,6 +95,8 @@ class Slot:
     note: str = "not looked up yet"
     changed: str = ""
     """What clients meet with the version that answers and did not meet with the one before it; "" if nothing."""
+    champion_since: str = ""
+    """Since when the version that answers is champion, an ISO time; "" if it is none, or the registry does not say."""
     confirmed_at: float | None = None
     """Unix time when the registry last said what the ref points to; None if it never did."""
     missing_polls: int = 0

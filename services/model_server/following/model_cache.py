@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -38,6 +38,7 @@ class Target:
     """A model version as the registry knows it.
 
     `created_ms` is part of its identity: a registry that was wiped gives version 1 again, with other content.
+    `champion_since` is no part of it: an ISO time, or "" if it is none or the registry does not say.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Target:
     run_id: str
     source: str
     created_ms: int
+    champion_since: str = field(default="", compare=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class ModelCache:
     def find(self, target: Target) -> Stored | None:
         """Returns the version if it is here whole and is the one meant. A damaged copy is thrown away."""
         stored = self._read_version(target.name, target.version)
-        if stored is None or Target(*(getattr(stored, f.name) for f in fields(Target))) != target:
+        names = [part.name for part in fields(Target) if part.compare]
+        if stored is None or any(getattr(stored, name) != getattr(target, name) for name in names):
             return None
         return stored if self._is_whole(stored) else None
 
@@ -221,6 +224,7 @@ class ModelCache:
 def _facts(stored: Stored) -> dict[str, Any]:
     facts = asdict(stored)
     del facts["folder"]  # the cache may be moved or mounted elsewhere
+    del facts["champion_since"]  # who starts without the registry cannot know whether it still is
     return facts
 
 

@@ -5,18 +5,24 @@ Imports nothing of MLflow: the client comes from `model_store`.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from services.model_server.following.model_cache import Target
-from services.model_server.settings import ANY_MODEL, Ref, Settings
+from services.model_server.settings import ANY_MODEL, DEFAULT_ALIAS, Ref, Settings
 
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}  # the last two: alias, and proxies
 _PAGE = 1000  # the most that MLflow gives at once
 _NAMES = 100  # of one search
 _LONGEST_TAG = 500
+# Promotion notes each move of `champion` on the model, under such a key, which sorts by time:
+# {"at": "2026-11-27T09:11:00Z", "version": "3", …}
+_REIGN = "regatta.reign."
 
 
 def server_name(settings: Settings, worker: int | None = None) -> str:
@@ -58,11 +64,13 @@ class Registry:
             if ref.name == ANY_MODEL:
                 for model in models.values():
                     if ref.alias in model.aliases:
-                        found.setdefault(Ref(model.name, ref.alias), self._version(model, model.aliases[ref.alias]))
+                        one = Ref(model.name, ref.alias)
+                        found.setdefault(one, _dated(self._version(model, model.aliases[ref.alias]), model, one))
             else:
                 model = models.get(ref.name)
                 version = ref.version if model is None or ref.version else model.aliases.get(ref.alias)
-                found[ref] = None if model is None or version is None else self._version(model, version)
+                target = None if model is None or version is None else self._version(model, version)
+                found[ref] = _dated(target, model, ref)
         return found
 
     def tag(self, target: Target, text: str) -> None:
@@ -132,6 +140,25 @@ class Registry:
             version.source or "",
             int(version.creation_timestamp or 0),
         )
+
+
+def _dated(target: Target | None, model: Any, ref: Ref) -> Target | None:
+    """Adds to a champion since when it is one. Asked anew each time: it may go and come back while it stays loaded."""
+    if target is None or ref.alias != DEFAULT_ALIAS:
+        return target
+    return replace(target, champion_since=_champion_since(model.tags or {}, target.version))
+
+
+def _champion_since(tags: Mapping[str, str], version: str) -> str:
+    """Returns the time of the last move that promotion noted on a model; "" if that was to another version."""
+    last = max((key for key in tags if key.startswith(_REIGN)), default=None)
+    try:
+        reign = json.loads(tags[last]) if last is not None else {}
+        if str(reign["version"]) != version:  # somebody has moved the alias by hand since, and nobody noted when
+            return ""
+        return datetime.fromisoformat(reign["at"]).astimezone(UTC).isoformat()
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _named(names: Iterable[str]) -> str:

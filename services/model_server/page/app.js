@@ -3,7 +3,7 @@
 
 import { Answers } from "./answer.js";
 import { Commands } from "./commands.js";
-import { byId, duration, el } from "./dom.js";
+import { byId, duration, el, moment } from "./dom.js";
 import { Frame, kindOf } from "./frame.js";
 import { showGallery } from "./gallery.js";
 import { Mattered } from "./heat.js";
@@ -112,7 +112,7 @@ function whyNone(models, name, registry) {
 }
 
 function troubles(slots, model, registry) {
-  const sentences = [];
+  const sentences = model.note ? [`${model.note[0].toUpperCase()}${model.note.slice(1)}.`] : [];
   for (const { rejected } of slots) {
     if (rejected && rejected.version !== model.version) sentences.push(
       `Version ${rejected.version} was refused, so version ${model.version} goes on answering. ${rejected.reason}.`);
@@ -132,9 +132,9 @@ function state(kind, what) {
   line.className = `state ${kind}`;
   if (typeof what === "string") line.textContent = what;
   else {
-    const since = new Date(what.since).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const since = what.champion_since ? `since ${moment(what.champion_since)}` : `loaded ${moment(what.loaded_at)}`;
     line.replaceChildren(el("span", {}, "version ", el("b", { text: what.version })),
-      `${what.alias ?? "pinned"}, since ${since}`);
+      `${what.alias ?? "pinned"}, ${since}`);
   }
 }
 

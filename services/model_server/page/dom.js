@@ -47,5 +47,12 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+/** Says a time, with its date where that is not today. */
+export function moment(text) {
+  const time = new Date(text), clock = { hour: "2-digit", minute: "2-digit" };
+  if (time.toDateString() === new Date().toDateString()) return time.toLocaleTimeString([], clock);
+  return time.toLocaleString([], { year: "numeric", month: "short", day: "numeric", ...clock });
+}
+
 /** The colour scheme's value of a style sheet variable. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -267,6 +267,7 @@ class FolderStore:
         self.away = False
         self.fetched: list[str] = []
         self.tags: dict[tuple[str, str], str] = {}
+        self.champion_since: dict[tuple[str, str], str] = {}
 
     def add(self, folder: Path, name: str, version: str, alias: str | None = "champion") -> None:
         self.versions[name, version] = folder
@@ -275,7 +276,8 @@ class FolderStore:
 
     def target(self, name: str, version: str) -> Target | None:
         folder = self.versions.get((name, version))
-        return None if folder is None else Target(name, version, f"run-{version}", str(folder), 1)
+        since = self.champion_since.get((name, version), "")
+        return None if folder is None else Target(name, version, f"run-{version}", str(folder), 1, champion_since=since)
 
     def wanted(self, refs: Iterable[Ref]) -> dict[Ref, Target | None]:
         if self.away:

@@ -343,7 +343,8 @@ def test_models_tells_state_version_digest_run_and_staleness(store: FolderStore)
     assert entry["digest"].startswith("sha256:")
     assert entry["staleness_s"] < 60
     assert entry["source"]["epoch"] == 3
-    assert entry["since"].endswith("Z")
+    assert entry["loaded_at"].endswith("Z")
+    assert entry["champion_since"] is None
 
 
 # ------------------------------------------------------------------------------------------------ common to all of them

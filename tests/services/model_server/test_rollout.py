@@ -441,3 +441,38 @@ def test_a_model_that_the_registry_does_not_have_is_a_warning_once(store: Folder
             assert all("registry is away" in event["reason"] for event in away)
 
     run(work())
+
+
+def test_since_when_a_version_is_champion_is_told_also_if_it_becomes_known_later_and_after_a_rollback(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2")
+    store.champion_since["tiny", "2"] = "2026-11-26T09:11:00+00:00"
+
+    async def work() -> None:
+        async with serving(store) as server:
+
+            async def since() -> str | None:
+                (entry, *_) = (await server.client.get("/models")).json()["models"]
+                assert entry["loaded_at"]
+                told: str | None = entry["champion_since"]
+                return told
+
+            assert await since() == "2026-11-26T09:11:00+00:00"
+            store.aliases |= {Ref("tiny", "champion"): "1", Ref("tiny", "previous"): "2"}
+            await server.poll()
+            assert await since() is None
+            store.champion_since["tiny", "1"] = "2026-11-27T07:00:00+00:00"
+            await server.poll()
+            assert await since() == "2026-11-27T07:00:00+00:00"
+            store.aliases |= {Ref("tiny", "champion"): "2", Ref("tiny", "previous"): "1"}
+            store.champion_since["tiny", "2"] = "2026-11-27T08:00:00+00:00"
+            await server.poll()
+            assert await since() == "2026-11-27T08:00:00+00:00"
+        store.away = True
+        async with serving(store) as server:  # what the cache has may be champion no more
+            assert server.engine.find("tiny").version == "2"
+            (entry, *_) = (await server.client.get("/models")).json()["models"]
+            assert entry["champion_since"] is None
+
+    run(work())

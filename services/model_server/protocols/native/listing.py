@@ -44,7 +44,8 @@ def describe_slot(slot: Slot, form: Form | None) -> dict[str, Any]:
     if served is not None:
         contract = served.contract
         entry |= identity(served) | {
-            "since": served.since,
+            "champion_since": slot.champion_since or None,
+            "loaded_at": served.loaded_at,
             "source": contract.source,
             "dataset": contract.dataset,
             "metrics": contract.metrics,

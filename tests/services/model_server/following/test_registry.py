@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -149,3 +150,29 @@ def test_a_tag_is_written_and_taken_away_and_one_of_an_earlier_life_is_known(cli
     later.untag(target)
     assert client.calls["delete_model_version_tag"] == 1
     assert tags() == {}
+
+
+def test_a_champion_is_told_since_when_it_is_one_as_promotion_has_noted_it(client: Counting) -> None:
+    registry, champion = Registry(client, TAG), Ref("a", "champion")
+
+    def since(ref: Ref = champion) -> str:
+        target = registry.point_to([ref])[ref._replace(name="a")]
+        assert target is not None
+        return target.champion_since
+
+    def reign(at: str, version: str) -> None:
+        key = f"regatta.reign.{at.replace(':', '').replace('-', '')}-v{version}"
+        client.set_registered_model_tag("a", key, json.dumps({"at": at, "version": version, "action": "promoted"}))
+
+    assert since() == ""
+    reign("2026-11-20T08:00:00.000Z", "1")
+    reign("2026-11-26T09:11:00.000Z", "2")
+    assert since() == "2026-11-26T09:11:00+00:00"
+    assert since(Ref("*", "champion")) == "2026-11-26T09:11:00+00:00"
+    assert since(Ref("a", version="2")) == since(Ref("a", "previous")) == ""
+    client.set_registered_model_alias("a", "champion", "1")  # by hand: nobody noted when
+    assert since() == ""
+    reign("2026-11-27T07:00:00.000Z", "1")  # a rollback to a version that was seen before
+    assert since() == "2026-11-27T07:00:00+00:00"
+    client.set_registered_model_tag("a", "regatta.reign.9", "no JSON")
+    assert since() == ""

@@ -317,6 +317,20 @@ def test_a_new_champion_takes_over_within_three_seconds_and_the_drawing_stays(
     assert page.locator("#state b").inner_text() == "3"
 
 
+def test_the_page_says_since_when_the_champion_is_one_or_when_it_was_loaded(
+    host: Host, look: Look, registry: FolderStore
+) -> None:
+    page = look(host.url, timezone_id="Europe/Berlin", locale="en-GB")
+    state = page.locator("#state")
+    expect(state).to_have_text(re.compile(r"^version 2champion, loaded \d\d:\d\d$"))
+
+    registry.champion_since["digits", "2"] = "2020-11-26T23:30:00+00:00"
+    expect(state).to_have_text("version 2champion, since 27 Nov 2020, 00:30", timeout=DEADLINE_S * 1000)
+
+    page.clock.set_fixed_time("2020-11-27T10:00:00+00:00")
+    expect(state).to_have_text("version 2champion, since 00:30", timeout=DEADLINE_S * 1000)
+
+
 def test_a_new_champion_that_takes_something_else_gets_another_input(
     host: Host, look: Look, registry: FolderStore, packages: Packages
 ) -> None:
@@ -327,6 +341,7 @@ def test_a_new_champion_that_takes_something_else_gets_another_input(
 
     page.get_by_label("city").wait_for()
     expect(page.locator(".pad")).to_have_count(0)
+    expect(page.locator("#notice")).to_contain_text("Version 5 has another contract than 2 before it: the input was")
     wait_answer(page)
 
 
