@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from services.processes import read_json
+from services.asking import read_json
 
 # A model with an engine of its own imports TensorFlow first, and several do so at once: half a minute is common.
 _WITHIN_S = 180.0
 _QUIET_S = 3.0  # who waits for longer is told what for
 _BETWEEN_S = 0.05
+# A server that has heard nothing of its registry asks it again within seconds, unless MODEL_SERVER_POLL_S is longer.
+_HEARD_WITHIN_S = 15.0
 _SILENCES = 3  # a busy server may miss one question, or two
 
 
@@ -20,6 +22,7 @@ def await_models(
     key: str | None,
     say: Callable[[str], None],
     *,
+    new_registry: bool = False,
     read: Callable[..., Any] = read_json,
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
@@ -30,6 +33,7 @@ def await_models(
         address: Of the model server.
         key: What it wants from who asks it; None where everybody may ask.
         say: Called with each sentence.
+        new_registry: Whether the registry has just been started, so that what the server says of it may be stale.
         read: Reads the JSON behind an address and a path with the given headers; None for no answer.
         now: A clock, in seconds.
         pause: Waits for some seconds.
@@ -40,7 +44,8 @@ def await_models(
         status = read(address, "/models", headers)
         silences = silences + 1 if status is None else 0
         if status is not None:
-            waits_for = _waits_for(status)
+            patient = new_registry and now() - began <= _HEARD_WITHIN_S
+            waits_for = _waits_for(status, patient)
             if not waits_for:
                 for sentence in _outcome(status):
                     say(sentence)
@@ -55,9 +60,10 @@ def await_models(
         pause(_BETWEEN_S)
 
 
-def _waits_for(status: Mapping[str, Any]) -> str:
-    """What there is to wait for, as a part of a sentence; "" if nothing."""
-    if status["registry"]["reachable"] is None:
+def _waits_for(status: Mapping[str, Any], patient: bool) -> str:
+    """What there is to wait for, as a part of a sentence; "" if nothing. Patience is for a registry that is away."""
+    reachable = status["registry"]["reachable"]
+    if reachable is None or (patient and reachable is False):
         return f"the registry at {status['registry']['uri']}"
     return ", ".join(f"{model['wanted']} version {model['loading']}" for model in status["models"] if model["loading"])
 
@@ -73,7 +79,7 @@ def _outcome(status: Mapping[str, Any]) -> Sequence[str]:
     ]
     served = [f"{model['name']} version {model['version']}" for model in models if model["version"] is not None]
     if registry["reachable"] is False:
-        said.append(f"model_server gets no answer from the registry at {registry['uri']}.")
+        said.append(f"model_server gets no answer from the registry at {registry['uri']}; it goes on asking.")
     if served:
         said.append(f"model_server serves {', '.join(served)}.")
     elif not said:

@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from services.asking import answers
 from services.awaited_models import await_models
-from services.processes import LocalError, PortTakenError, Service, Stack, answers
+from services.model_server.settings import Settings as ServerSettings
+from services.model_server.settings import flag_of, unknown_variables, variable_of
+from services.processes import LocalError, PortTakenError, Service, Stack
 from services.started_stack import StartedStack, noted
 from services.tracking_server.settings import ARTIFACT_ROOT, shown
 from services.tracking_server.stores import StoreError, files_of, get_ready, records_of
@@ -33,6 +36,7 @@ def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
         host="127.0.0.1",
         command=partial(_tracking_command, environ),
         environment=partial(_tracking_environment, environ),
+        settings=("MLFLOW_", "AWS_"),
     )
     model = Service(
         name=MODEL,
@@ -49,6 +53,7 @@ def service_table(environ: Mapping[str, str]) -> dict[str, Service]:
             "MLFLOW_TRACKING_URI": tracking_address(home, environ, tracking),
             "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime would tell its makers about every model
         },
+        settings=("MODEL_SERVER_", "MLFLOW_TRACKING_"),
     )
     return {TRACKING: tracking, MODEL: model}
 
@@ -102,7 +107,9 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
     home = Path(environ.get("REGATTA_HOME") or ".regatta").absolute()
     services = table if table is not None else service_table(environ)
     parser = _parser(services)
-    options = parser.parse_args(arguments)
+    options, flags = parser.parse_known_args(arguments)
+    if flags:
+        parser.error(_unknown_flag(flags[0]))
     unknown = [name for name in options.services if name not in services]
     if unknown:  # `choices` cannot say this of a list that may be empty
         parser.error(f"there is no service {', '.join(unknown)}; there are {', '.join(services)}")
@@ -117,9 +124,14 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
             names = [name for name in names if name not in contained]
             for name, state in contained.items():
                 _say(f"{name} runs in a container, at {state['address']}.")
-            stack.up(names, wait=not options.no_wait)
+            for sentence in unknown_variables(environ) if MODEL in names else ():
+                _say(sentence)
+            started = stack.up(names, wait=not options.no_wait)
             if MODEL in names and MODEL in services and not options.no_wait:
-                await_models(str(stack.status([MODEL])[MODEL]["address"]), environ.get("MODEL_SERVER_API_KEY"), _say)
+                address = str(stack.status([MODEL])[MODEL]["address"])
+                # One that runs already has heard nothing yet of a registry that came a moment ago.
+                new = TRACKING in started
+                await_models(address, environ.get("MODEL_SERVER_API_KEY"), _say, new_registry=new)
         elif options.verb == "down":
             stopped = stack.down(names)
             if not stopped:
@@ -135,6 +147,17 @@ def main(arguments: Sequence[str] | None = None, table: Mapping[str, Service] | 
         _say("Interrupted. What was started goes on; `make down-local` stops it.")
         return 130
     return 0
+
+
+def _unknown_flag(flag: str) -> str:
+    """Says what to do about a flag that this command has not: the services have theirs as variables."""
+    name = flag.partition("=")[0]
+    field = next((field for field in ServerSettings.model_fields if flag_of(field) == name), None)
+    if field is None:
+        return f"there is no flag {name}"
+    return (
+        f"there is no flag {name} here; the model server takes it as a variable: make up-local {variable_of(field)}=…"
+    )
 
 
 def _tracking_is_elsewhere(services: Mapping[str, Service], environ: Mapping[str, str]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import http.client
 import json
 import signal
 import socket
@@ -18,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from services.asking import answers, port_holder
+from services.other_settings import other_settings
 
 START_TIMEOUT_S = 120.0  # from launch to the first answer; a slow disk and no bytecode take 30 s
 STOP_TIMEOUT_S = 20.0  # a model server drains for up to 10 s
@@ -48,6 +49,7 @@ class Service:
         host: The address it listens on.
         command: Gives the argument list, from the state folder, the host and the port. May prepare files.
         environment: Gives the variables to add, from the same three; `None` for a value removes a variable.
+        settings: How the names of the variables begin that change how it runs.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Service:
     host: str
     command: Callable[[Path, str, int], list[str]]
     environment: Callable[[Path, str, int], dict[str, str | None]]
+    settings: tuple[str, ...] = ()
 
     def port(self, environ: Mapping[str, str]) -> int:
         """The port to listen on. Raises LocalError where the variable holds no port."""
@@ -109,13 +112,14 @@ class Stack:
         self.environ = environ
         self.say = say
 
-    def up(self, names: Sequence[str], *, wait: bool = True) -> None:
-        """Starts the named services that do not run yet, and waits until they answer.
+    def up(self, names: Sequence[str], *, wait: bool = True) -> list[str]:
+        """Starts the named services that do not run yet, and waits until they answer. Returns those it has started.
 
         Raises:
             PortTakenError: Somebody else listens on a service's port.
             LocalError: A service ended or did not answer in time; the message ends with its last words.
         """
+        launched = []
         with self._locked():
             for name in names:
                 service = self.services[name]
@@ -123,11 +127,14 @@ class Stack:
                 process = started.process() if started else None
                 if started and process and answers(started.address, service.ready):
                     self.say(f"{name} already runs at {started.address}.")
+                    self._say_what_differs(service, process)
                     continue
                 if started is None or process is None:
                     started = self._launch(service)
+                    launched.append(name)
                 if wait:
                     self._wait(service, started)
+        return launched
 
     def down(self, names: Sequence[str]) -> list[str]:
         """Stops the named services that `up` started, the last one first: gently, then hard. Returns their names."""
@@ -172,8 +179,7 @@ class Stack:
                 f"Stop that, or choose another port: {service.port_variable}={port + 1 if port < 65535 else 1024}."
             )
         command = service.command(self.home, service.host, port)
-        added = service.environment(self.home, service.host, port)
-        environ = {key: value for key, value in {**self.environ, **added}.items() if value is not None}
+        environ = self._environment(service, port)
         with self._file(service.name, "log").open("wb") as log:
             child = subprocess.Popen(
                 command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -186,6 +192,20 @@ class Stack:
         file.with_suffix(".tmp").replace(file)
         self.say(f"Starting {service.name} at {address} …")
         return started
+
+    def _environment(self, service: Service, port: int) -> dict[str, str]:
+        added = service.environment(self.home, service.host, port)
+        return {key: value for key, value in {**self.environ, **added}.items() if value is not None}
+
+    def _say_what_differs(self, service: Service, process: psutil.Process) -> None:
+        """Says with which other settings a service runs than those that are asked for now; it goes on with them."""
+        wanted = self._environment(service, service.port(self.environ))
+        told = other_settings(process, wanted, self.environ, (service.port_variable, *service.settings))
+        if told:
+            self.say(
+                f"{service.name} goes on with the settings that it was started with: {'; '.join(told)}. "
+                f"To start it anew: make down-local SERVICES={service.name}, and then this command again."
+            )
 
     def _wait(self, service: Service, started: Started) -> None:
         began = time.monotonic()
@@ -242,32 +262,6 @@ def await_command(pid: int) -> float:
     return process.create_time()
 
 
-def answers(address: str, path: str) -> bool:
-    """Whether GET `address` + `path` gives a 200 within two seconds."""
-    return _get(address, path) is not None
-
-
-def read_json(address: str, path: str, headers: Mapping[str, str] | None = None) -> Any:
-    """The JSON behind GET `address` + `path`; None where there is none within two seconds."""
-    try:
-        return json.loads(_get(address, path, headers) or b"null")
-    except ValueError:
-        return None
-
-
-def _get(address: str, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
-    """The body of a 200, else None. Asks directly, past any proxy."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=2)
-    try:
-        connection.request("GET", path, headers=headers or {})
-        response = connection.getresponse()
-        return response.read() if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
 def port_taken(service: Service, port: int) -> bool:
     """Whether somebody listens on the port already.
 
@@ -283,22 +277,6 @@ def port_taken(service: Service, port: int) -> bool:
                 return True
             raise LocalError(f"{service.name} cannot listen on {service.host}:{port}: {error.strerror}.") from None
     return False
-
-
-def port_holder(port: int) -> str | None:
-    """Names the process that listens on the port, as far as this user may know it."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and getattr(connection.laddr, "port", None) == port
-                and connection.pid
-            ):
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
-    except psutil.Error:
-        pass
-    return None
 
 
 def stop(process: psutil.Process) -> None:

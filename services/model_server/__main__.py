@@ -11,7 +11,7 @@ from functools import partial
 from services.model_server.command_line import read_flags
 from services.model_server.errors import SettingsError
 from services.model_server.host.workers import Parent, Seat
-from services.model_server.settings import Settings, read_settings
+from services.model_server.settings import Settings, read_settings, unknown_variables
 from services.model_server.startup import EXIT_WRONG, check, raise_descriptors, take_port
 
 
@@ -62,11 +62,12 @@ def serve(settings: Settings, listener: socket.socket, seat: Seat | None = None)
 
 
 def announce(settings: Settings, listener: socket.socket) -> None:
-    """Says where the server listens."""
+    """Says where the server listens, and what of its environment it does not know."""
     from services.model_server.events import EventLog
 
     host, port = listener.getsockname()[:2]
-    EventLog()(
+    log = EventLog()
+    log(
         "listening",
         url=f"{'http' if settings.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}",
         models=[str(ref) for ref in settings.models],
@@ -74,6 +75,8 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         cache=str(settings.cache),
         workers=settings.workers,
     )
+    for sentence in unknown_variables(os.environ):
+        log("setting_unknown", level="warning", reason=sentence)
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -16,6 +17,11 @@ DEFAULT_ALIAS = "champion"
 MOST_WORKERS = 64
 PREVIOUS_ALIAS = "previous"
 CHALLENGER_ALIAS = "challenger"
+_BEGINNING = "MODEL_SERVER_"
+# What Kubernetes and Docker set for services and links whose names begin so, and which image `make up` takes.
+_OF_OTHERS = re.compile(
+    r"MODEL_SERVER_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?|NAME|ENV_\w+)|MODEL_SERVER_TARGET"
+)
 _REF = re.compile(r"(?P<name>[^@/:,\s]+)(?:@(?P<alias>[^@/:,\s]+)|/(?P<version>[1-9][0-9]*))?")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -215,7 +221,7 @@ _RIGHT = {
 
 def variable_of(field: str) -> str:
     """Returns the environment variable of a field of `Settings`."""
-    return "MLFLOW_TRACKING_URI" if field == "tracking_uri" else f"MODEL_SERVER_{field.upper()}"
+    return "MLFLOW_TRACKING_URI" if field == "tracking_uri" else f"{_BEGINNING}{field.upper()}"
 
 
 def flag_of(field: str) -> str:
@@ -223,12 +229,28 @@ def flag_of(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Says of each MODEL_SERVER_* variable that is no setting so, and which one may be meant.
+
+    Those that Docker, Kubernetes and the stack's own commands set are no mistakes.
+    """
+    known = [variable_of(field) for field in Settings.model_fields]
+    told = []
+    for name in sorted(environ):
+        if not name.startswith(_BEGINNING) or name in known or _OF_OTHERS.fullmatch(name) or not environ[name].strip():
+            continue
+        near = get_close_matches(name, known, 1, cutoff=0.8)
+        hint = f"did you mean {near[0]}?" if near else "python -m services.model_server --help lists all."
+        told.append(f"{name} is set, and there is no such setting; {hint}")
+    return told
+
+
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings from an environment; an empty variable counts as not set.
 
     Args:
-        environ: Usually `os.environ`. Variables that are not settings are left alone: Docker and Kubernetes add
-            MODEL_SERVER_* variables of their own for a service of that name.
+        environ: Usually `os.environ`. Variables that are not settings are left alone, see `unknown_variables`: Docker
+            and Kubernetes add MODEL_SERVER_* variables of their own for a service of that name.
         flags: Field to text, from the command line; they go before the environment.
 
     Raises:

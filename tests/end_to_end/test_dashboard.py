@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines.study import Study
-from services.processes import answers
+from services.asking import answers
 from tests.end_to_end.test_foreign_clients import INSTALL_S, made_environment
 from tests.faults import postgresql
 from tests.faults.postgresql import SECRET, Cluster

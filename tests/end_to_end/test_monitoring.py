@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.processes import answers
+from services.asking import answers
 from tests.faults.places import Place, made_place
 from tests.services.model_server.parts import write_package
 from tests.services.model_server.processes import Process, Registry

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import requests
 
-from services.processes import answers
+from services.asking import answers
 from tests.sites import INHERITED, Site, free_port
 
 API = "/api/2.0/mlflow/"

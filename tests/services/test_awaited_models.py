@@ -27,9 +27,17 @@ class Server:
     def pause(self, seconds: float) -> None:
         self.time += seconds
 
-    def told(self, key: str | None = None) -> list[str]:
+    def told(self, key: str | None = None, new_registry: bool = False) -> list[str]:
         said: list[str] = []
-        await_models(ADDRESS, key, said.append, read=self.read, now=lambda: self.time, pause=self.pause)
+        await_models(
+            ADDRESS,
+            key,
+            said.append,
+            read=self.read,
+            now=lambda: self.time,
+            pause=self.pause,
+            new_registry=new_registry,
+        )
         return said
 
 
@@ -61,11 +69,11 @@ def test_what_the_registry_has_not_said_yet_is_waited_for() -> None:
     [
         (answer(), ["model_server serves no model yet: make sweep"]),
         (answer(model("digits")), ["model_server serves no model yet: make sweep"]),
-        (answer(reachable=False), [f"model_server gets no answer from the registry at {REGISTRY}."]),
+        (answer(reachable=False), [f"model_server gets no answer from the registry at {REGISTRY}; it goes on asking."]),
         (
             answer(model("digits", "2"), reachable=False),
             [
-                f"model_server gets no answer from the registry at {REGISTRY}.",
+                f"model_server gets no answer from the registry at {REGISTRY}; it goes on asking.",
                 "model_server serves digits version 2.",
             ],
         ),
@@ -104,3 +112,15 @@ def test_a_server_that_wants_a_key_gets_it() -> None:
     server = Server(answer())
     server.told("s3cret")
     assert server.headers == [{"x-api-key": "s3cret"}]
+
+
+def test_what_a_server_says_of_a_registry_that_has_just_come_back_is_waited_for() -> None:
+    stale = [answer(model("digits", "2"), reachable=False)] * 30
+    assert Server(*stale, answer(model("digits", "3"))).told(new_registry=True) == [
+        "model_server serves digits version 3."
+    ]
+    assert Server(*stale).told(new_registry=True) == [
+        f"model_server waits for the registry at {REGISTRY}.",
+        f"model_server gets no answer from the registry at {REGISTRY}; it goes on asking.",
+        "model_server serves digits version 2.",
+    ]

@@ -9,12 +9,15 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
 from services import local, processes
+from services.other_settings import other_settings
 from services.processes import LocalError, PortTakenError, Service, Stack
 from services.started_stack import StartedStack, note
 
@@ -114,6 +117,85 @@ def test_up_twice_keeps_the_first_process_and_says_so(make_stack: MakeStack, sai
     stack.up(["fake"])
     assert pid_of(stack) == first
     assert said[-1] == f"fake already runs at {stack.status(['fake'])['fake']['address']}."
+
+
+def test_up_says_with_which_other_settings_a_service_runs_and_how_to_start_it_anew(
+    make_stack: MakeStack, said: list[str]
+) -> None:
+    fake = replace(service(), settings=("FAKE_", "FAKED"))
+    first = make_stack(fake, FAKE_SIZE="7", FAKE_GONE="on", FAKE_API_KEY="s3cret", FAKED="x", OTHER="1")
+    assert first.up(["fake"]) == ["fake"]
+    said.clear()
+    again = make_stack(
+        fake, FAKE_SIZE="8", FAKE_GONE="", FAKE_API_KEY="an0ther", FAKED="x", OTHER="2", FAKE_PORT="8099"
+    )
+    assert again.up(["fake"]) == []
+    already, told = said
+    assert already.startswith("fake already runs at ")
+    assert told == (
+        "fake goes on with the settings that it was started with: FAKE_API_KEY is another one; FAKE_GONE is 'on' "
+        "there, and not set here; FAKE_PORT is not set there, and '8099' here; FAKE_SIZE is '7' there, and '8' here. "
+        "To start it anew: make down-local SERVICES=fake, and then this command again."
+    )
+    said.clear()
+    make_stack(fake, FAKE_SIZE="7", FAKE_GONE="on", FAKE_API_KEY="s3cret", FAKED="x").up(["fake"])
+    assert len(said) == 1
+
+
+def test_an_address_that_nobody_asked_for_is_no_other_setting(tmp_path: Path) -> None:
+    table = local.service_table({"MODEL_SERVER_PORT": "8099"})["model_server"]
+    there = {key: value or "" for key, value in table.environment(tmp_path, "127.0.0.1", 8099).items()}
+    here = there | {"MODEL_SERVER_PORT": "8080", "MODEL_SERVER_QUEUE": "7"}
+
+    class Running:
+        def environ(self) -> dict[str, str]:
+            return there
+
+    def told(**asked: str) -> list[str]:
+        return other_settings(cast(psutil.Process, Running()), here, asked, table.settings)
+
+    assert told() == ["MODEL_SERVER_QUEUE is not set there, and '7' here"]
+    assert told(MODEL_SERVER_PORT="8080")[0] == "MODEL_SERVER_PORT is '8099' there, and '8080' here"
+
+
+def test_a_process_of_somebody_else_tells_nothing_of_its_settings() -> None:
+    class Closed:
+        def environ(self) -> dict[str, str]:
+            raise psutil.AccessDenied(1)
+
+    assert other_settings(cast(psutil.Process, Closed()), {"FAKE_SIZE": "1"}, {}, ["FAKE_"]) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        (
+            "--workers=2",
+            "no flag --workers here; the model server takes it as a variable: make up-local MODEL_SERVER_WORKERS=",
+        ),
+        ("--wrokers", "there is no flag --wrokers"),
+    ],
+)
+def test_a_flag_of_the_model_server_is_refused_with_the_variable_to_set(
+    capsys: pytest.CaptureFixture[str], flag: str, told: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        local.main(["up", "model_server", flag, "2"])
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_variable_that_is_no_setting_is_told_with_the_nearest_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_SERVER_DRFT", "0.3")
+    table = fakes()
+    try:
+        assert local.main(["up", "--no-wait"], table) == 0
+    finally:
+        local.main(["down"], table)
+    told = "MODEL_SERVER_DRFT is set, and there is no such setting; did you mean MODEL_SERVER_DRIFT?\n"
+    assert told in capsys.readouterr().err
 
 
 def test_two_ups_at_the_same_time_start_one_process(make_stack: MakeStack) -> None:

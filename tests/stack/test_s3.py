@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.processes import answers, read_json
+from services.asking import answers, read_json
 from tests.end_to_end.test_foreign_clients import FOLDER, made_environment
 from tests.faults.places import Place, made_place
 from tests.faults.proxy import Fault, Proxy, Weather

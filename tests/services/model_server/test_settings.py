@@ -12,7 +12,15 @@ import pytest
 from services.model_server import settings as settings_module
 from services.model_server.command_line import read_flags, shown_default
 from services.model_server.errors import SettingsError
-from services.model_server.settings import MEANINGS, Ref, Settings, flag_of, read_settings, variable_of
+from services.model_server.settings import (
+    MEANINGS,
+    Ref,
+    Settings,
+    flag_of,
+    read_settings,
+    unknown_variables,
+    variable_of,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -160,3 +168,13 @@ def test_the_handbook_has_every_setting_with_its_default_and_meaning() -> None:
 def test_the_check_of_the_scale_can_be_switched_off() -> None:
     assert read_settings({}).scale_check
     assert not read_settings({"MODEL_SERVER_SCALE_CHECK": "off"}).scale_check
+
+
+def test_a_variable_that_is_no_setting_is_told_with_the_nearest_one_and_those_of_others_are_not() -> None:
+    of_others = ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8080_TCP_ADDR", "B_SERVICE_HOST", "TARGET", "NAME")
+    environ = {f"MODEL_SERVER_{name}": "x" for name in of_others} | {variable_of(f): "x" for f in Settings.model_fields}
+    assert unknown_variables(environ | {"MODEL_SERVER_FOO": " ", "OTHER": "x"}) == []
+    assert unknown_variables(environ | {"MODEL_SERVER_DRFT": "3", "MODEL_SERVER_XYZZY": "3"}) == [
+        "MODEL_SERVER_DRFT is set, and there is no such setting; did you mean MODEL_SERVER_DRIFT?",
+        "MODEL_SERVER_XYZZY is set, and there is no such setting; python -m services.model_server --help lists all.",
+    ]
