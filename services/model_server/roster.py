@@ -120,6 +120,19 @@ class Roster:
         """Returns the slots of one registered model, loaded or not."""
         return [slot for slot in self.slots.values() if slot.ref.name == name]
 
+    def slot_of(self, name: str, version: str | None = None, label: str | None = None) -> Slot:
+        """Returns the slot of a name, or of one loaded version or of an alias of it; it may have nothing that answers.
+
+        Raises:
+            UnknownModel, UnknownVersion, UnknownLabel, NotReady: as `find`.
+        """
+        for slot in self.slots_of(name):
+            fits = version is None or (slot.served is not None and slot.served.version == version)
+            if fits and (label is None or slot.ref.alias == label):
+                return slot
+        self.find(name, version, label)  # says what is wrong, unless each of the two is there by itself
+        raise UnknownVersion(f"Version {str(version)[:_SHOWN]} of model {name} is not loaded as {str(label)[:_SHOWN]}.")
+
     def find(self, name: str, version: str | None = None, label: str | None = None) -> ServedModel:
         """Returns the model that answers for a name, or for one version or alias of it.
 

@@ -413,3 +413,42 @@ def test_names_that_are_words_of_the_table_as_well_are_ambiguous(tmp_path: Path)
     assert len(value(store, "city\nRome", "?header=no")) == 2
     assert "neither the names of the columns nor words that the model knows" in value(store, "Oslo\nRome")
     assert value(store, "Rome") == pytest.approx(expected(tmp_path / "v1", [["Rome"]])[0, 0], rel=1e-4)
+
+
+def test_one_model_is_told_by_its_name_and_by_version_or_alias(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_package(tmp_path / "v1"), "tiny", "1", alias="previous")
+    store.add(write_package(tmp_path / "v2", seed=2), "tiny", "2")
+
+    async def work() -> None:
+        async with serving(store, models="tiny,later") as server:
+
+            async def told(path: str) -> tuple[int, Any]:
+                answer = await server.client.get(path)
+                return answer.status_code, answer.json()
+
+            entries = (await told("/models"))[1]["models"]
+            champion, later, previous = entries
+            for entry in entries:
+                del entry["staleness_s"]
+            for path, entry in (
+                ("/models/tiny", champion),
+                ("/models/tiny?version=2", champion),
+                ("/models/tiny?version=1", previous),
+                ("/models/tiny?alias=previous", previous),
+                ("/models/later", later),
+            ):
+                status, found = await told(path)
+                del found["staleness_s"]
+                assert (status, found) == (200, entry)
+            for path, status, words in (
+                ("/models/nosuch", 404, "There is no model 'nosuch' here. Models: tiny, later."),
+                ("/models/tiny?version=7", 404, "Version 7 of model tiny is not loaded; loaded: 2, 1."),
+                ("/models/tiny?alias=staging", 400, "label 'staging' of model tiny; labels here: champion, previous."),
+                ("/models/tiny?version=1&alias=champion", 404, "Version 1 of model tiny is not loaded as champion."),
+            ):
+                answered, found = await told(path)
+                assert answered == status
+                assert words in found["error"]
+
+    run(work())

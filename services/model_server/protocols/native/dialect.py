@@ -2,6 +2,7 @@
 
 POST /predict/NAME           samples as JSON, a picture, a form with pictures, or rows as CSV; see `bodies`
 GET  /models                 every wanted model: state, version, digest, run, staleness, rejection, what it takes
+GET  /models/NAME            the one of them that answers for a name
 GET  /models/NAME/samples    golden samples with true label or value and stored output; ?start= and ?count=
 
 ?version= or ?alias= picks one of several versions. Classes are answered with label, probability and the top k, a
@@ -32,7 +33,7 @@ from services.model_server.protocols.native.bodies import Asked, Reader, read_js
 from services.model_server.protocols.native.listing import describe_slot, task_of
 from services.model_server.protocols.tables import to_cells
 from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
-from services.model_server.served import ServedModel
+from services.model_server.served import ServedModel, Slot
 from services.model_server.settings import Settings
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
@@ -54,6 +55,7 @@ class Native(Dialect):
         return [
             Route("/predict/{name}", self.endpoint(self.answer, "POST")),
             Route("/models", self.endpoint(self.models, "GET, HEAD")),
+            Route("/models/{name}", self.endpoint(self.model, "GET, HEAD")),
             Route("/models/{name}/samples", self.endpoint(self.samples, "GET, HEAD")),
         ]
 
@@ -87,13 +89,15 @@ class Native(Dialect):
 
     async def models(self, _: Call) -> Reply:
         """Lists every wanted model."""
-        entries = []
-        for slot in self.engine.slots.values():
-            form = self._form(slot.served) if slot.served is not None else None
-            entries.append(describe_slot(slot, form))
-        body = {"ready": self.engine.ready, "models": entries}
+        body = {"ready": self.engine.ready, "models": [self._entry(slot) for slot in self.engine.slots.values()]}
         body["registry"] = {"uri": self.settings.tracking_uri, "reachable": self.engine.stats.registry_up}
         return Reply(orjson.dumps(body, option=_OPTIONS))
+
+    async def model(self, call: Call) -> Reply:
+        """Says the same of one model, and of the version of it that is asked for."""
+        query = call.query()
+        slot = self.engine.slot_of(call.path_parameter("name"), query.get("version"), query.get("alias"))
+        return Reply(orjson.dumps(self._entry(slot), option=_OPTIONS))
 
     async def samples(self, call: Call) -> Reply:
         """Gives golden samples of the version that answers now."""
@@ -114,6 +118,9 @@ class Native(Dialect):
             samples.append(sample | {"output": golden.outputs[index]})
         body = {"model": identity(model), "total": len(golden), **task_of(contract), "samples": samples}
         return Reply(orjson.dumps(body, option=_OPTIONS))
+
+    def _entry(self, slot: Slot) -> dict[str, Any]:
+        return describe_slot(slot, None if slot.served is None else self._form(slot.served))
 
     def _form(self, model: ServedModel) -> Form | None:
         """The form of a model's pictures; looked for once."""

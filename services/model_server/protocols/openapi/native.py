@@ -86,6 +86,14 @@ def paths(models: list[Described]) -> Paths:
         request=body(_requests(models), None if example is None else {"inputs": example}),
         parameters=[versions, *_options(models), SCALE],
     )
+    entry = operation(
+        f"{_TAG}.{default.key}.model",
+        _TAG,
+        "State, version, what it takes.",
+        _OPEN,
+        Native.codes,
+        parameters=[versions],
+    )
     samples = operation(
         f"{_TAG}.{default.key}.samples",
         _TAG,
@@ -100,6 +108,7 @@ def paths(models: list[Described]) -> Paths:
     )
     return {
         f"/predict/{default.name}": {"post": predict},
+        f"/models/{default.name}": {"get": entry},
         f"/models/{default.name}/samples": {"get": samples},
     }
 
