@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
+from services.model_server.needed import NEEDED, missing_packages
 from tests.services.model_server.parts import expected, flip_byte, slow_graph, write_package
 from tests.services.model_server.processes import DEADLINE_S, ROOT, ROWS, Process, Registry
 
@@ -195,3 +197,24 @@ def test_the_server_never_imports_tensorflow_pandas_or_the_pipelines() -> None:
     code = f"import sys, services.model_server.app, services.model_server.__main__; print({names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_python_without_the_packages_is_told_so_in_one_sentence() -> None:
+    command = [sys.executable, "-S", "-m", "services.model_server"]  # -S: without what is installed
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "needs pillow, httptools, mlflow-skinny, numpy" in line
+    assert "Start it with .venv/bin/python -m services.model_server" in line
+
+
+def test_every_package_that_the_server_imports_is_looked_for_at_its_start() -> None:
+    found = set()
+    for path in (ROOT / "services" / "model_server").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                found.add(node.module.partition(".")[0])
+    assert found - sys.stdlib_module_names - {"services", "tensorflow", "keras"} == NEEDED.keys()
+    assert missing_packages() == []
