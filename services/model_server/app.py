@@ -97,7 +97,8 @@ def create_app(
         engine.note = traffic.note
     writer = None
     if traffic.is_on and settings.traffic_log_s > 0:
-        writer = Writer(traffic, engine, MlflowRuns(settings.tracking_uri, server_name(settings, worker)), log)
+        runs = MlflowRuns(settings.tracking_uri, server_name(settings, worker), worker)
+        writer = Writer(traffic, engine, runs, log)
     learning = Learning(*shared, traffic)
     routes += learning.routes()
     if folder is not None and worker is not None and settings.feedback:

@@ -1,7 +1,8 @@
 """The numbers of the traffic in MLflow: one run for each model version and each life of this server.
 
-The run lies in the experiment of the model, tagged `regatta.kind=serving`. Everything here blocks on the network and is
-called from one thread.
+The run lies in the experiment `NAME serving` beside that of the study, tagged `regatta.kind=serving`: what looks for
+trials there does not meet it, as with the runs of promotions. Everything here blocks on the network and is called from
+one thread.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from services.model_server.traffic.feedback import Version
 
 KIND_TAG, KIND = "regatta.kind", "serving"
 SERVER_TAG, MODEL_TAG, VERSION_TAG, SOURCE_TAG = "regatta.server", "regatta.model", "regatta.version", "regatta.run_id"
+WORKER_TAG = "regatta.worker"
 _MOST_METRICS = 1000  # of one request to MLflow
 
 
@@ -24,7 +26,7 @@ class Point(NamedTuple):
 
     Attributes:
         version: Name and version.
-        run_id: The run that made the model; its experiment is the one to write to.
+        run_id: The run that made the model.
         metrics: By name.
         at_ms: Unix time.
         step: Whole seconds since the server started.
@@ -56,15 +58,16 @@ class Runs(Protocol):
 class MlflowRuns:
     """Runs on an MLflow server."""
 
-    def __init__(self, tracking_uri: str, server: str) -> None:
+    def __init__(self, tracking_uri: str, server: str, worker: int | None = None) -> None:
         """Opens nothing yet.
 
         Args:
             tracking_uri: The address of the server.
             server: The name of this server; runs that an earlier life of it left open are closed. May be empty.
+            worker: Which of several processes this is, each of which has a run; None if there is one.
         """
         self._uri = tracking_uri
-        self._server = server
+        self._server, self._worker = server, worker
         self._runs: dict[Version, str] = {}
         self._swept: set[str] = set()
 
@@ -99,11 +102,7 @@ class MlflowRuns:
 
     def _make(self, client: Any, point: Point) -> str:
         name, version = point.version
-        if point.run_id:
-            experiment = client.get_run(point.run_id).info.experiment_id
-        else:
-            found = client.get_experiment_by_name(name)
-            experiment = client.create_experiment(name) if found is None else found.experiment_id
+        experiment = _experiment(client, name)
         self._close_left_open(client, experiment)
         tags = {
             KIND_TAG: KIND,
@@ -111,12 +110,13 @@ class MlflowRuns:
             VERSION_TAG: version,
             SOURCE_TAG: point.run_id,
             SERVER_TAG: self._server,
+            WORKER_TAG: "" if self._worker is None else str(self._worker),
             "mlflow.note.content": f"What {name} version {version} was asked on {self._server or 'a model server'}.",
         }
         made = client.create_run(
             experiment,
             start_time=point.at_ms,
-            run_name=f"serving {name} v{version}",
+            run_name=f"serving {name} v{version}{'' if self._worker is None else f', worker {self._worker}'}",
             tags={key: value for key, value in tags.items() if value},
         )
         return str(made.info.run_id)
@@ -133,3 +133,17 @@ class MlflowRuns:
             if run.info.run_id not in mine:
                 client.set_terminated(run.info.run_id, "KILLED")
         self._swept.add(experiment)
+
+
+def _experiment(client: Any, name: str) -> str:
+    """Returns the id of a model's experiment for what it was asked; makes it if there is none."""
+    wanted = f"{name} serving"
+    found = client.get_experiment_by_name(wanted)
+    if found is None:
+        try:
+            return str(client.create_experiment(wanted))
+        except Exception:  # another server may have been faster
+            found = client.get_experiment_by_name(wanted)
+            if found is None:
+                raise
+    return str(found.experiment_id)

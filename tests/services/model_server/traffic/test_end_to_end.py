@@ -130,7 +130,8 @@ def test_what_a_server_learns_from_champion_challenger_and_feedback_is_in_mlflow
         server.end()
     assert "Traceback" not in server.log.read_text()
     kept = registered.client.get_run(run)
-    assert kept.info.experiment_id == registered.experiment
+    experiment = kept.info.experiment_id
+    assert registered.client.get_experiment(experiment).name == "tiny serving"
     assert kept.info.status == "FINISHED"
     assert {kept.data.tags[f"regatta.{key}"] for key in ("kind", "run_id", "version")} == {"serving", source, first}
     metrics = kept.data.metrics
@@ -139,7 +140,7 @@ def test_what_a_server_learns_from_champion_challenger_and_feedback_is_in_mlflow
     assert metrics["drift.rows"] >= 2 * len(ROWS)
     assert metrics["drift.inputs.psi"] < 0.5
     last = registered.client.search_runs(
-        [registered.experiment], "tags.`regatta.kind` = 'serving' and attributes.status = 'RUNNING'"
+        [registered.experiment, experiment], "tags.`regatta.kind` = 'serving' and attributes.status = 'RUNNING'"
     )
     assert list(last) == []
 

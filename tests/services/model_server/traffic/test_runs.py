@@ -53,13 +53,14 @@ def point(metrics: dict[str, float], version: str = "1", step: int = 0, last: bo
 
 def test_a_version_gets_one_run_in_its_experiment_with_all_its_points(uri: str) -> None:
     mlflow = client(uri)
-    experiment = mlflow.get_experiment_by_name("tiny").experiment_id
-    source = mlflow.create_run(experiment).info.run_id
+    study = mlflow.get_experiment_by_name("tiny").experiment_id
+    source = mlflow.create_run(study).info.run_id
     runs = MlflowRuns(uri, "here-1")
     runs.write([point({"shadow.agreement": 0.5}, run_id=source), point({"rows": 1.0}, "2")])
     runs.write([point({"shadow.agreement": 0.75, "not.finite": np.inf}, run_id=source, step=30, last=True)])
     made = mlflow.get_run(runs.run_of(("tiny", "1")))
-    assert made.info.experiment_id == experiment
+    assert made.info.experiment_id == mlflow.get_experiment_by_name("tiny serving").experiment_id
+    assert [run.info.run_id for run in mlflow.search_runs([study])] == [source], "the study has its trials alone"
     assert made.info.status == "FINISHED"
     assert made.info.run_name == "serving tiny v1"
     tags = {key: value for key, value in made.data.tags.items() if key.startswith("regatta.")}
@@ -74,6 +75,34 @@ def test_a_version_gets_one_run_in_its_experiment_with_all_its_points(uri: str) 
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (30, 0.75)]
     assert "not.finite" not in made.data.metrics
     assert mlflow.get_run(runs.run_of(("tiny", "2"))).info.status == "RUNNING"
+
+
+def test_each_of_several_processes_has_a_run_that_names_it(uri: str) -> None:
+    mlflow, workers = client(uri), [MlflowRuns(uri, f"here-1-worker{number}", number) for number in (0, 1)]
+    for runs in workers:
+        runs.write([point({"rows": 1.0})])
+    made = [mlflow.get_run(str(runs.run_of(("tiny", "1")))) for runs in workers]
+    assert [run.info.run_name for run in made] == ["serving tiny v1, worker 0", "serving tiny v1, worker 1"]
+    assert [run.data.tags["regatta.worker"] for run in made] == ["0", "1"]
+    assert len({run.info.experiment_id for run in made}) == 1
+
+
+def test_an_experiment_that_another_server_makes_at_the_same_moment_is_used(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    mlflow, make = client(uri), MlflowClient.create_experiment
+
+    def late(self: Any, name: str) -> str:
+        make(self, name)
+        return str(make(self, name))  # which fails: it is there
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", late)
+    runs = MlflowRuns(uri, "here-1")
+    runs.write([point({"rows": 1.0})])
+    found = mlflow.get_run(str(runs.run_of(("tiny", "1"))))
+    assert found.info.experiment_id == mlflow.get_experiment_by_name("tiny serving").experiment_id
 
 
 def test_a_wide_table_is_written_in_several_requests(uri: str) -> None:
