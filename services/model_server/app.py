@@ -109,8 +109,11 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         following = asyncio.get_running_loop().create_task(rollout.run())
-        following.add_done_callback(lambda task: _report_end(task, log))
-        looking = None if keys is None else asyncio.get_running_loop().create_task(keys.watch())
+        following.add_done_callback(lambda task: _report_end(task, log, "rollout_stopped"))
+        looking = None
+        if keys is not None:
+            looking = asyncio.get_running_loop().create_task(keys.watch())
+            looking.add_done_callback(lambda task: _report_end(task, log, "api_keys_not_watched"))
         writing = None
         if writer is not None:
             writing = asyncio.get_running_loop().create_task(writer.run(settings.traffic_log_s))
@@ -162,6 +165,6 @@ def _turned_away(dialects: Mapping[str, Dialect]) -> dict[str, TurnedAway]:
     return found
 
 
-def _report_end(task: asyncio.Task[None], log: EventLog) -> None:
+def _report_end(task: asyncio.Task[None], log: EventLog, event: str) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log("rollout_stopped", level="error", reason=f"{type(error).__name__}: {error}")
+        log(event, level="error", reason=f"{type(error).__name__}: {error}")
