@@ -127,7 +127,7 @@ def _nowhere_to_go(model: RegisteredModel, to: str | None) -> Mistake:
     return Mistake(
         "NAME",
         f"'{name}' has no champion to go back from: nobody has its alias '{CHAMPION}' any more. Version {last.version} "
-        f"was the last that had it; it gets it back with: regatta rollback {name} --to {last.version}",
+        f"is the last champion that is left; it gets it back with: regatta rollback {name} --to {last.version}",
     )
 
 

@@ -60,8 +60,8 @@ class Rival:
         found = []
         if self.gone and self.version is not None:
             found.append(
-                f"note that no version had the alias '{CHAMPION}' any more, so it met the last that had it, version "
-                f"{self.version.version}"
+                f"note that no version had the alias '{CHAMPION}' any more, so it met the last champion that is left, "
+                f"version {self.version.version}"
             )
         if self.package is not None and (caveat := caveat_of(self.package, data)):
             found.append(caveat)

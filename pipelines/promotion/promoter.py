@@ -151,7 +151,9 @@ class Promoter:
         if challenges:
             return champion, Decision(False, f"{why}, and cannot be compared with itself", challenges=True)
         if rival.gone:
-            why = f"it was the champion until somebody took its alias '{CHAMPION}' away, and has it back"
+            why = (
+                f"it is the last champion that is left, and has the alias '{CHAMPION}' back, which nobody had any more"
+            )
             crown(self._registry, champion, Reign(moment_after(model), PROMOTED, champion.version, None, why))
         return champion, Decision(True, why)
 

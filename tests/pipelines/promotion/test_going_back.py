@@ -26,7 +26,9 @@ def test_where_the_alias_is_gone_rolling_back_names_the_version_that_gets_it_bac
     move(registry, "2", "1", 2)
     del registry.aliases["champion"]
 
-    with pytest.raises(ConfigError, match=r"Version 2 was the last that had it; .* regatta rollback tiny --to 2"):
+    with pytest.raises(
+        ConfigError, match=r"Version 2 is the last champion that is left; .* regatta rollback tiny --to 2"
+    ):
         roll_back(registry, "tiny", None)
 
     assert roll_back(registry, "tiny", "2") == "Version 2 of 'tiny' is the champion again."

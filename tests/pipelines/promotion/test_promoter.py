@@ -282,7 +282,10 @@ def test_where_the_alias_is_gone_a_worse_candidate_meets_the_last_champion_and_i
 
     assert (promoted.alias, promoted.met) == (None, "2")
     assert "test_accuracy 0.8500 against version 2's 0.9000" in promoted.decision.reason
-    assert "no version had the alias 'champion' any more, so it met the last that had it" in promoted.decision.reason
+    assert (
+        "no version had the alias 'champion' any more, so it met the last champion that is left"
+        in promoted.decision.reason
+    )
     assert "is registered, and there is no champion" in promoted.sentence()
     assert promoted.sentence().endswith("version 2 gets its place back with: regatta rollback tiny --to 2")
     assert bench.registry.aliases == {"previous": "1"}
@@ -308,7 +311,7 @@ def test_where_the_alias_is_gone_the_last_champion_gets_it_back_without_being_ju
     promoted = bench.promote(bench.candidate(0.9, 1))
 
     assert promoted.registered() == {"name": "tiny", "version": "2", "alias": "champion"}
-    assert "it was the champion until somebody took its alias 'champion' away" in promoted.sentence()
+    assert "it is the last champion that is left, and has the alias 'champion' back" in promoted.sentence()
     assert bench.registry.aliases == {"champion": "2", "previous": "1"}
     assert len(bench.requests) == 2
     assert [reign.action for reign in reigns_of(bench.registry.model("tiny"))][-2:] == ["gone", "promoted"]
