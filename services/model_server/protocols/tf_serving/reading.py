@@ -1,0 +1,185 @@
+"""The bodies of :predict, :classify and :regress, to what is to be predicted and how its answer is written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+import numpy as np
+
+from services.model_server.engine import Answer
+from services.model_server.errors import BadInput, BadRequest
+from services.model_server.package import Contract, TensorSpec
+from services.model_server.protocols.base import Call, Prepared, Reply
+from services.model_server.protocols.bulk import Numbers, Place
+from services.model_server.protocols.tables import listed, read_table
+from services.model_server.protocols.tensors import (
+    Array,
+    as_batch,
+    dump_array,
+    has_nulls,
+    load_json,
+    load_samples,
+    refuse_booleans,
+    to_array,
+)
+from services.model_server.protocols.tf_serving.metadata import SIGNATURE
+from services.model_server.served import ServedModel
+
+_PLACES: tuple[Place, ...] = (("instances",), ("inputs",))
+# Which tasks TF Serving's two calls for examples answer.
+_TASKS = {"classify": ("multiclass", "binary"), "regress": ("regression",)}
+_KINDS = {"classify": "classification", "regress": "regression"}
+
+
+def read_predict(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
+    """Reads a request of :predict.
+
+    Args:
+        model: That is asked.
+        body: As it came.
+
+    Raises:
+        BadRequest: it is not what TF Serving's API says.
+        BadInput: its samples are not those of the model.
+    """
+    contract, body = model.contract, bytes(body)
+    value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True)))
+    if contract.columns:
+        if b'"b64"' in body:
+            value = _decoded(value)
+        batch, single = read_table(value, contract, body, columnar=key == b"outputs")
+    else:
+        value = _tensors(value, contract.input, key)
+        refuse_booleans(body, value, contract.input)
+        batch, single = as_batch(to_array(value, contract.input), contract)
+
+    def write(answer: Answer) -> Reply:
+        return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
+
+    return Prepared(batch, write)
+
+
+def read_examples(verb: str, _: Call, model: ServedModel, body: bytes | memoryview) -> Prepared:
+    """Reads a request of :classify or :regress.
+
+    Args:
+        verb: Which of the two it is.
+        model: That is asked.
+        body: As it came.
+
+    Raises:
+        BadRequest: it is not what TF Serving's API says, or the model answers the other one.
+        BadInput: its examples are not those of the model.
+    """
+    contract, body = model.contract, bytes(body)
+    if contract.task not in _TASKS[verb]:
+        other = next(other for other, tasks in _TASKS.items() if contract.task in tasks)
+        raise BadRequest(
+            f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
+            f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
+        )
+    rows = _examples(_checked(load_json(body, lenient=True)), contract, body)
+
+    def write(answer: Answer) -> Reply:
+        scores = answer.outputs
+        if verb == "regress":
+            return Reply(b'{"results":%b}' % _encode(scores[:, 0]))
+        if contract.task == "binary":
+            scores = np.concatenate([1.0 - scores, scores], axis=1)
+        results = [
+            [[label, score] for label, score in zip(contract.labels, row, strict=True)] for row in scores.tolist()
+        ]
+        return Reply(json.dumps({"results": results}).encode())
+
+    return Prepared(rows, write)
+
+
+def _checked(request: Any) -> dict[str, Any]:
+    if not isinstance(request, dict):
+        raise BadRequest("Request body must be a JSON object")
+    signature = request.get("signature_name", SIGNATURE)
+    if not isinstance(signature, str):
+        raise BadRequest("'signature_name' must be a string value.")
+    if signature not in (SIGNATURE, ""):
+        raise BadRequest(f'Serving signature name: "{listed([signature], 96)}" not found in signature def')
+    return request
+
+
+def _value(request: dict[str, Any]) -> tuple[Any, bytes]:
+    """Returns what is asked about, and the key of the answer: the row format has another one than the column format."""
+    if ("instances" in request) == ("inputs" in request):
+        both = "Request has both 'inputs' and 'instances'; send one" if "inputs" in request else None
+        raise BadRequest(both or "Missing 'inputs' or 'instances' key")
+    if "inputs" in request:
+        return request["inputs"], b"outputs"
+    instances = request["instances"]
+    if not isinstance(instances, list | dict | Numbers) or not instances:
+        raise BadRequest("'instances' must be a list of one or more samples")
+    return instances, b"predictions"
+
+
+def _tensors(value: Any, spec: TensorSpec, key: bytes) -> Any:
+    """Takes the tensors out of objects that name the one input."""
+    if key == b"outputs":
+        return _named(value, spec) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        raise BadRequest("'instances' must be a list of one or more samples")
+    if isinstance(value, Numbers):
+        return value
+    if isinstance(value[0], dict):
+        if not all(isinstance(item, dict) for item in value):
+            raise BadRequest("'instances' must be all tensors or all objects")
+        return [_named(item, spec) for item in value]
+    return value
+
+
+def _examples(request: dict[str, Any], contract: Contract, body: bytes) -> Array:
+    """Reads the examples of :classify and :regress; `context` holds features that all of them share."""
+    examples, context, spec = request.get("examples"), request.get("context", {}), contract.input
+    if not isinstance(examples, list) or not examples or not all(isinstance(item, dict) for item in examples):
+        raise BadRequest("Missing 'examples' key: a list of objects, feature name to value or list of values")
+    if not isinstance(context, dict):
+        raise BadRequest("'context' must be an object, feature name to value or list of values")
+    value: list[Any] = [context | example for example in examples] if context else examples
+    if contract.columns:
+        return read_table(_decoded(value) if b'"b64"' in body else value, contract, body)[0]
+    value = [_named(example, spec) for example in value]
+    refuse_booleans(body, value, spec)
+    rows = to_array(value, spec)
+    if spec.sample_size is not None and rows.size == len(rows) * spec.sample_size:
+        rows = rows.reshape(len(rows), *(size or 0 for size in spec.sample_shape))  # an Example's features are flat
+    return rows
+
+
+def _decoded(value: Any, levels: int = 4) -> Any:
+    """Replaces every `{"b64": text}`, this dialect's other form of a string, by the string.
+
+    `levels` is how deep a table's cells may lie: in a list of rows, by name, as a feature's list.
+    """
+    if levels == 0 or not isinstance(value, list | dict):
+        return value
+    if isinstance(value, list):
+        return [_decoded(item, levels - 1) for item in value]
+    if value.keys() == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise BadInput(f"'b64' must be UTF-8 text in base64, got {json.dumps(value['b64'])[:96]}.") from None
+    return {name: _decoded(item, levels - 1) for name, item in value.items()}
+
+
+def _named(value: dict[str, Any], spec: TensorSpec) -> Any:
+    if value.keys() != {spec.name}:
+        got = listed(sorted(value), 96)
+        raise BadInput(f"Missing named input: this model takes '{spec.name}' and nothing else, got: {got}.")
+    return value[spec.name]
+
+
+def _encode(outputs: Array) -> bytes:
+    encoded = dump_array(outputs)
+    if has_nulls(encoded):  # this dialect has tokens for them: NaN, Infinity, -Infinity
+        return json.dumps(outputs.tolist()).encode()
+    return encoded
