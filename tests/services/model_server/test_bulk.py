@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from services.model_server.errors import RequestError
 from services.model_server.package import Contract
-from services.model_server.protocols import bulk, mlflow, tensors
+from services.model_server.protocols import bulk, tensors
 from services.model_server.protocols.bulk import Numbers, load_bulk
+from services.model_server.protocols.mlflow import reading as mlflow
 from services.model_server.protocols.native import bodies
 from services.model_server.protocols.open_inference.inputs import read_inputs
 from services.model_server.protocols.open_inference.request import read_request
 from services.model_server.protocols.tensors import as_batch, load_samples, refuse_booleans, to_array
-from services.model_server.protocols.tf_serving import reading
+from services.model_server.protocols.tf_serving import reading as tf_serving
 from tests.services.model_server.drawn import contract_of
 from tests.services.model_server.parts import FolderStore, ask, expected
 
@@ -36,8 +37,8 @@ def read_mlflow(body: bytes, contract: Contract) -> Any:
 
 
 def read_tf_serving(body: bytes, contract: Contract) -> Any:
-    value, key = reading._value(reading._checked(load_samples(body, contract, reading._PLACES, lenient=True)))
-    value = reading._tensors(value, contract.input, key)
+    value, key = tf_serving._value(tf_serving._checked(load_samples(body, contract, tf_serving._PLACES, lenient=True)))
+    value = tf_serving._tensors(value, contract.input, key)
     refuse_booleans(body, value, contract.input)
     return *as_batch(to_array(value, contract.input), contract), key
 
