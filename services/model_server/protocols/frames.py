@@ -12,7 +12,8 @@ import numpy as np
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
-from services.model_server.protocols.tables import check_names, check_widths, parsed_number, picked, to_rows
+from services.model_server.protocols.cells import check_widths, parsed_number, to_rows
+from services.model_server.protocols.tables import check_names, picked
 from services.model_server.protocols.tensors import JSON_TYPES, Array
 
 # What data frames write where a number is missing.

@@ -27,7 +27,8 @@ from services.model_server.events import EventLog
 from services.model_server.keys import ApiKeys
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Call, Dialect, Reply
-from services.model_server.protocols.tables import listed, read_table
+from services.model_server.protocols.cells import listed
+from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import Array, as_batch, load_json, refuse_booleans, to_array
 from services.model_server.settings import Settings
 from services.model_server.traffic import Siblings, Traffic, said_by

@@ -13,8 +13,9 @@ import pytest
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
+from services.model_server.protocols.cells import unknown_words
 from services.model_server.protocols.frames import read_csv
-from services.model_server.protocols.tables import read_table, unknown_words
+from services.model_server.protocols.tables import read_table
 from services.model_server.strange import strange_rows
 from tests.services.model_server.parts import (
     FolderStore,

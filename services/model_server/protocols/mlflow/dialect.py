@@ -22,10 +22,10 @@ from services.model_server.events import EventLog
 from services.model_server.keys import ApiKeys
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.desk import INLINE_BYTES, Desk
 from services.model_server.protocols.frames import read_csv
 from services.model_server.protocols.mlflow.reading import read_json, write
-from services.model_server.protocols.tables import listed
 from services.model_server.protocols.tensors import Array
 from services.model_server.served import ServedModel
 from services.model_server.settings import ANY_MODEL, Settings

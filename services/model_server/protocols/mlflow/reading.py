@@ -9,8 +9,9 @@ from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Prepared, Reply
 from services.model_server.protocols.bulk import Place
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.frames import known_places, read_frame
-from services.model_server.protocols.tables import listed, picked, read_table
+from services.model_server.protocols.tables import picked, read_table
 from services.model_server.protocols.tensors import (
     NOT_FINITE,
     Array,

@@ -8,8 +8,8 @@ import numpy as np
 
 from services.model_server.engine import Answer
 from services.model_server.package import Contract
+from services.model_server.protocols.cells import listed, unknown_words
 from services.model_server.protocols.ranking import ranked
-from services.model_server.protocols.tables import listed, unknown_words
 from services.model_server.protocols.tensors import Array
 from services.model_server.served import ServedModel
 

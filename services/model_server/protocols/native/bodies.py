@@ -20,11 +20,12 @@ from services.model_server.errors import BadRequest, BodyTooLarge, UnsupportedMe
 from services.model_server.images import Done, Form, draw, kind_of, read_head
 from services.model_server.images.headers import other_kind
 from services.model_server.package import Contract
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.desk import INLINE_BYTES, Desk
 from services.model_server.protocols.native.multipart import parts_of
 from services.model_server.protocols.native.options import Options, read_options
 from services.model_server.protocols.native.rows import read_rows
-from services.model_server.protocols.tables import listed, read_table
+from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import Array, as_batch, load_samples, refuse_booleans, to_array
 
 # What clients call a body of JSON; curl's -d says a form, and means whatever follows it.

@@ -27,11 +27,11 @@ from services.model_server.events import EventLog
 from services.model_server.images import Form, form_of
 from services.model_server.keys import ApiKeys
 from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
+from services.model_server.protocols.cells import to_cells
 from services.model_server.protocols.desk import Desk
 from services.model_server.protocols.native.answers import describe, identity, warnings
 from services.model_server.protocols.native.bodies import Asked, Reader, read_json
 from services.model_server.protocols.native.listing import describe_slot, task_of
-from services.model_server.protocols.tables import to_cells
 from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
 from services.model_server.served import ServedModel, Slot
 from services.model_server.settings import Settings

@@ -7,9 +7,10 @@ from itertools import chain
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Column, Contract
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.frames import csv_lines, is_number_cell, read_lines
 from services.model_server.protocols.native.options import Header
-from services.model_server.protocols.tables import check_names, listed
+from services.model_server.protocols.tables import check_names
 from services.model_server.protocols.tensors import Array
 
 _SAY = "say so with ?header=yes or ?header=no"

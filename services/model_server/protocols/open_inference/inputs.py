@@ -11,6 +11,7 @@ import numpy as np
 from services.model_server.errors import BadInput
 from services.model_server.package import Column, Contract
 from services.model_server.protocols.bulk import Numbers
+from services.model_server.protocols.cells import listed, to_rows
 from services.model_server.protocols.open_inference.datatypes import (
     BF16,
     BOOL,
@@ -22,7 +23,7 @@ from services.model_server.protocols.open_inference.datatypes import (
 )
 from services.model_server.protocols.open_inference.framing import read_texts
 from services.model_server.protocols.open_inference.request import Request, Tensor, shown, shown_shape
-from services.model_server.protocols.tables import check_names, listed, to_rows
+from services.model_server.protocols.tables import check_names
 from services.model_server.protocols.tensors import Array, may_hold_booleans, to_array
 
 # A column of numbers takes all of them, and rounds to what the model computes with, as it does with numbers in the JSON

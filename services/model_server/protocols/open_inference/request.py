@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.open_inference.datatypes import BYTES, DATATYPES, NAMES, NUMBERS
-from services.model_server.protocols.tables import listed
 from services.model_server.scale import AS_IS
 
 _MOST_DIMENSIONS = 16

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.model_server.package import Contract
-from services.model_server.protocols.tables import to_cells
+from services.model_server.protocols.cells import to_cells
 from services.model_server.served import ServedModel
 
 _LARGEST_EXAMPLE = 1024

@@ -24,7 +24,7 @@ from services.model_server.errors import (
     UnsupportedMedia,
 )
 from services.model_server.protocols.base import Call, Dialect, Reply
-from services.model_server.protocols.tables import listed
+from services.model_server.protocols.cells import listed
 from services.model_server.protocols.tf_serving.addresses import Address, read_address
 from services.model_server.protocols.tf_serving.metadata import describe_model, version_status
 from services.model_server.protocols.tf_serving.reading import read_examples, read_predict

@@ -14,7 +14,8 @@ from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Prepared, Reply
 from services.model_server.protocols.bulk import Numbers, Place
-from services.model_server.protocols.tables import listed, read_table
+from services.model_server.protocols.cells import listed
+from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import (
     Array,
     as_batch,
