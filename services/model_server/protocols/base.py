@@ -34,6 +34,7 @@ from services.model_server.events import EventLog
 from services.model_server.keys import ApiKeys
 from services.model_server.protocols.call import JSON, Call, ClientGone, Handler, Headers, Reply
 from services.model_server.protocols.endpoint import Endpoint
+from services.model_server.protocols.unpacking import unpacked
 from services.model_server.scale import AS_IS
 from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
@@ -58,6 +59,7 @@ __all__ = ["CODES", "JSON", "Call", "ClientGone", "Dialect", "Endpoint", "Handle
 
 # A longer body is not read twice, as it may have to be where the short way turns out not to be free.
 SHORT_BYTES = 1 << 16
+_ENCODING = b"content-encoding"
 
 
 class Prepared(NamedTuple):
@@ -123,6 +125,21 @@ class Dialect(ABC):
         """Wraps a handler for a route; `methods` like "GET" or "GET, HEAD", none for any."""
         return Endpoint(self, handler, methods, guarded)
 
+    async def body(self, call: Call) -> bytes:
+        """Reads the whole body, and unpacks it if it came by gzip or deflate.
+
+        Raises:
+            BodyTooLarge: it is longer than MODEL_SERVER_MAX_BODY_BYTES, as it comes or unpacked.
+            UnsupportedMedia: it is packed in another way.
+            BadRequest: it cannot be unpacked.
+            Overloaded, ClientGone: as `Call.body`.
+        """
+        body = await call.body(packed=True)
+        if _ENCODING in call.headers:
+            body = await unpacked(body, call.header(_ENCODING), self.settings.max_body_bytes)
+            call.hold(len(body))
+        return body
+
     async def predict(self, call: Call, model: ServedModel, asked: Prepared) -> Reply:
         """Asks the engine, and remembers on the call what the headers will say."""
         rows, patience_s = asked.rows, call.patience_s()
@@ -138,13 +155,16 @@ class Dialect(ABC):
     def offer(self, call: Call, find: Find, read: Read, most_bytes: int = SHORT_BYTES) -> None:
         """Lets the next requests with the head of this one be answered by plain calls, if they are read by these two.
 
+        Not those whose bodies are packed: these may become long, and are unpacked in a thread then.
+
         Args:
             call: This request.
             find: Says which model answers.
             read: Reads a body. What it raises, the usual way raises as well.
             most_bytes: A longer body takes the usual way.
         """
-        call.shortcut = partial(self._soon, find, read, most_bytes)
+        if _ENCODING not in call.headers:
+            call.shortcut = partial(self._soon, find, read, most_bytes)
 
     def _soon(
         self,

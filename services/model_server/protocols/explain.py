@@ -43,7 +43,7 @@ class Explain(Dialect):
 
     async def explain(self, call: Call) -> Reply:
         """Hides parts of one sample, computes all of it at once, and tells what changed."""
-        body = await call.body()
+        body = await self.body(call)
         query = call.query()
         model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
         contract = model.contract

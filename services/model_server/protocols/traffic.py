@@ -77,7 +77,7 @@ class Learning(Dialect):
         """Counts what was right."""
         if not self.settings.feedback:
             raise UnknownAddress("This server takes no feedback; MODEL_SERVER_FEEDBACK=on makes it do so.")
-        body = await call.body()
+        body = await self.body(call)
         request = load_json(body)
         if not isinstance(request, dict):
             raise BadRequest('The body must be an object like {"request_id": "...", "label": "..."}.')

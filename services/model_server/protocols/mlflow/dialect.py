@@ -78,7 +78,7 @@ class Mlflow(Dialect):
     async def invocations(self, call: Call) -> Reply:
         """Answers `{"predictions": [[...], ...]}`."""
         kind = _content_type(call.header(b"content-type"))
-        body = await call.body()
+        body = await self.body(call)
         model = call.model = self._choose(call)
         if kind == "application/json":
             self.offer(call, self._choose, read_json)

@@ -67,7 +67,7 @@ class Native(Dialect):
 
     async def answer(self, call: Call) -> Reply:
         """Predicts, and says it in labels."""
-        body = await call.body()
+        body = await self.body(call)
         query, kind = call.query(), call.header(b"content-type")
         name, version, alias = call.path_parameter("name"), query.get("version"), query.get("alias")
 

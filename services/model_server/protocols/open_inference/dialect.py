@@ -46,9 +46,9 @@ from services.model_server.protocols.open_inference.metadata import (
 from services.model_server.protocols.open_inference.reading import read_body
 from services.model_server.protocols.open_inference.request import shown
 from services.model_server.protocols.open_inference.statistics import describe_stats
-from services.model_server.protocols.open_inference.unpacking import ENCODINGS, unpacked
 from services.model_server.protocols.probes import ALIVE, readiness
 from services.model_server.protocols.tensors import load_json
+from services.model_server.protocols.unpacking import ENCODINGS, unpacked
 from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 

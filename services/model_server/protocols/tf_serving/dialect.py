@@ -61,7 +61,7 @@ class TfServing(Dialect):
         if address.verb == "metadata":
             model = call.model = self._find(address)
             return Reply(orjson.dumps(describe_model(model)))
-        body = await call.body()
+        body = await self.body(call)
         model = call.model = self._find(address)
         read = read_predict if address.verb == "predict" else partial(read_examples, address.verb)
         self.offer(call, lambda _: self._find(address), read)
