@@ -20,6 +20,7 @@ SAMPLE = [[1, 2], [3, 4], [5, 6]]
 ROW = {"age": 39.0, "city": "Oslo", "income": 1200.5, "size": "1"}
 NAMES, CELLS = list(ROW), list(ROW.values())
 KINDS = {"grey": "multiclass grey", "words": "binary words"}
+OTHER = ROW | {"age": 61.0, "city": "Rome"}
 
 
 class Model:
@@ -33,6 +34,8 @@ class Model:
             return expected(self._folder, data["image"])
         if isinstance(data, np.ndarray):
             return expected(self._folder, data)
+        if data.empty:
+            return np.empty((0, 1), np.float32)
         rows = [["" if cell is None or cell != cell else str(cell) for cell in row] for row in data.values.tolist()]
         rows = [[cell or "nan" if place in (0, 2) else cell for place, cell in enumerate(row)] for row in rows]
         return expected(self._folder, np.array(rows, dtype=object).reshape(len(rows), len(NAMES)))
@@ -49,9 +52,7 @@ class Both:
 
         schemas = {
             "grey": Schema([TensorSpec(np.dtype("float32"), (-1, 3, 2), "image")]),
-            "words": Schema(
-                [ColSpec("double" if name in ("age", "income") else "string", name, required=False) for name in NAMES]
-            ),
+            "words": Schema([ColSpec("double" if name in ("age", "income") else "string", name) for name in NAMES]),
         }
         self._runner = asyncio.Runner()
         self._ours, self._theirs = {}, {}
@@ -90,6 +91,19 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     made.close()
 
 
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: cell for name, cell in row.items() if name not in names}
+
+
+HOLES: dict[str, list[dict[str, Any]]] = {
+    "a number that only the first row has": [ROW, without(OTHER, "age")],
+    "a word that only the last row has": [without(ROW, "city"), OTHER],
+    "each row has another hole": [without(ROW, "city"), without(OTHER, "age", "income"), ROW],
+    "more in one row": [ROW, OTHER | {"more": 3}],
+    "more in each row, and holes": [without(ROW, "age") | {"more": 3}, OTHER | {"else": 4}],
+    "nothing in one row": [ROW, {}],
+}
+
 ANSWERED: list[tuple[str, Any, dict[str, str]]] = [
     ("grey", {"inputs": [SAMPLE]}, JSON),
     ("grey", {"inputs": [SAMPLE, SAMPLE]}, {"content-type": "application/json; charset=UTF-8"}),
@@ -114,12 +128,51 @@ ANSWERED: list[tuple[str, Any, dict[str, str]]] = [
 ]
 
 
+ANSWERED += [("words", {"dataframe_records": rows}, JSON) for rows in HOLES.values()]
+ANSWERED += [("words", {"inputs": rows}, JSON) for rows in HOLES.values()]
+ANSWERED += [
+    ("words", {key: [ROW, OTHER | cells]}, JSON)
+    for key in ("dataframe_records", "inputs", "instances")
+    for cells in (
+        {"age": "39"},
+        {"age": "39 "},
+        {"age": "NaN"},
+        {"age": "1e1"},
+        {"age": None},
+        {"city": 5},
+        {"city": 5.5},
+        {"city": None},
+        {"size": 1},
+    )
+]
+ANSWERED += [("words", {"inputs": [ROW], "params": params}, JSON) for params in ([1], "x", 5, True, {"a": 1})]
+
+
 @pytest.mark.parametrize(("name", "body", "headers"), ANSWERED)
 def test_what_mlflow_answers_is_answered_alike(both: Both, name: str, body: Any, headers: dict[str, str]) -> None:
     ours, theirs = both.send(name, body, headers)
     assert (ours.status_code, theirs.status_code) == (200, 200), (ours.text, theirs.text)
     assert ours.json().keys() == theirs.json().keys()
     np.testing.assert_allclose(ours.json()["predictions"], theirs.json()["predictions"], rtol=1e-5)
+    assert ours.headers["content-type"] == theirs.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"dataframe_split": {"columns": NAMES, "data": []}}, JSON),
+        ({"dataframe_split": {"columns": [*NAMES, "more"], "data": [], "index": []}}, JSON),
+        ({"inputs": {name: [] for name in NAMES}}, JSON),
+        ("age,city,income,size\n", CSV),
+        ("more,size,age,city,income", CSV),
+    ],
+)
+def test_a_data_frame_without_rows_is_answered_without_asking_the_model(
+    both: Both, body: Any, headers: dict[str, str]
+) -> None:
+    ours, theirs = both.send("words", body, headers)
+    assert (ours.status_code, theirs.status_code) == (200, 200), (ours.text, theirs.text)
+    assert ours.json() == theirs.json() == {"predictions": []}
     assert ours.headers["content-type"] == theirs.headers["content-type"]
 
 
@@ -146,7 +199,31 @@ REFUSED: list[tuple[str, Any, dict[str, str]]] = [
     ("grey", {"inputs": [SAMPLE]}, {"content-type": "application/json; charset=latin1"}),
     ("grey", {"inputs": [SAMPLE]}, {"content-type": "application/json; x=1"}),
     ("words", "", CSV),
+    ("words", "age,city,income\n", CSV),
+    ("words", {"inputs": []}, JSON),
+    ("words", {"instances": []}, JSON),
+    ("words", {"dataframe_records": []}, JSON),
+    ("words", {"dataframe_records": [{}]}, JSON),
+    ("words", {"dataframe_records": [without(ROW, "age"), without(OTHER, "age")]}, JSON),
+    ("words", {"dataframe_split": {"data": []}}, JSON),
+    ("words", {"dataframe_split": {"columns": NAMES[:2], "data": []}}, JSON),
+    ("words", {"inputs": {"age": []}}, JSON),
 ]
+CELLS_REFUSED: list[tuple[str, Any, dict[str, str]]] = [
+    ("words", {key: [ROW, OTHER | cells]}, JSON)
+    for key in ("dataframe_records", "inputs", "instances")
+    for cells in ({"age": "old"}, {"age": ""})
+] + [
+    ("words", {"instances": [ROW, without(OTHER, "age")]}, JSON),
+    ("grey", {"dataframe_split": {"columns": ["image"], "data": []}}, JSON),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "headers"), CELLS_REFUSED)
+def test_cells_that_mlflow_refuses_are_refused(both: Both, name: str, body: Any, headers: dict[str, str]) -> None:
+    ours, theirs = both.send(name, body, headers)
+    assert (ours.status_code, theirs.status_code) == (400, 400)
+    assert ours.json()["error_code"] == "INVALID_PARAMETER_VALUE"  # MLflow says BAD_REQUEST of some
 
 
 @pytest.mark.parametrize(("name", "body", "headers"), REFUSED)
@@ -189,3 +266,15 @@ def test_one_sample_without_its_list_is_answered_in_kind_where_mlflow_refuses_it
     ours, theirs = both.send(name, body, JSON)
     assert (ours.status_code, theirs.status_code) == (200, 400)
     assert np.ndim(ours.json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize("cells", [{"age": True}, {"city": False}])
+def test_booleans_are_refused_where_mlflow_makes_numbers_and_words_of_them(both: Both, cells: dict[str, Any]) -> None:
+    ours, theirs = both.send("words", {"dataframe_records": [ROW | cells]}, JSON)
+    assert (ours.status_code, theirs.status_code) == (400, 200)
+
+
+def test_cells_that_are_missing_without_being_named_are_bounded(both: Both) -> None:
+    ours, _ = both.send("words", {"dataframe_records": [ROW, *([{}] * 300_000)]}, JSON)
+    assert ours.status_code == 400
+    assert "leave out more than 1048576 cells; send null" in ours.json()["message"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -26,8 +27,25 @@ _LEAST = float(np.finfo(np.float64).tiny)
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
 
 
-def to_rows(rows: Sequence[Any], contract: Contract, body: bytes = b"") -> Array:
+class Typing(Enum):
+    """What a cell may be beside a number in a column of numbers, or a text in a column of words; null is missing."""
+
+    STRICT = "strict"
+    """Nothing else; but a number that is a known word counts as the word."""
+    INPUT = "input"
+    """A text that says a number, if the input's dtype is string: clients that go by it know of texts alone."""
+    FRAME = "frame"
+    """A text that says a number, and any number as a word: data frames turn one into the other."""
+
+
+def to_rows(rows: Sequence[Any], contract: Contract, body: bytes = b"", typing: Typing = Typing.INPUT) -> Array:
     """Turns rows of cells in column order into an array (n, columns) of the contract's dtype.
+
+    Args:
+        rows: Of cells.
+        contract: Of a model with columns.
+        body: That they come from. Booleans are looked for only if it may hold some.
+        typing: What a cell may be.
 
     Raises:
         BadInput: a row has another number of cells, or a cell cannot be used in its column.
@@ -35,13 +53,13 @@ def to_rows(rows: Sequence[Any], contract: Contract, body: bytes = b"") -> Array
     if not rows:
         raise BadInput(f"Input '{contract.input.name}' has no rows; send one or more.")
     if contract.input.dtype == "string":
-        return _texts(rows, contract)
+        return _texts(rows, contract, typing)
     try:
         raw = np.array(rows)
     except (ValueError, OverflowError, RecursionError):
         raw = np.empty(0)  # rows of unequal length, or something that is no number
     if raw.dtype.kind not in "iuf" or raw.ndim != 2 or raw.shape[1] != len(contract.columns) or may_hold_booleans(body):
-        raw = _numbers(rows, contract)
+        raw = _numbers(rows, contract, typing)
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is counted as strange
         return raw.astype(np.float32)
 
@@ -94,9 +112,11 @@ def listed(names: Sequence[str], most_bytes: int = SHOWN_BYTES) -> str:
     return text if len(encoded) <= most_bytes else encoded[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
-def _numbers(rows: Sequence[Any], contract: Contract) -> Array:
+def _numbers(rows: Sequence[Any], contract: Contract, typing: Typing) -> Array:
     """Reads rows of numbers of which some are missing, or says which cell is none."""
     check_widths(rows, contract.column_names)
+    if typing is Typing.FRAME:
+        rows = [[_said(cell) if type(cell) is str else cell for cell in row] for row in rows]
     if set(map(type, chain.from_iterable(rows))) <= {int, float, NoneType}:
         try:
             return np.array(rows, dtype=np.float64)  # None becomes NaN
@@ -111,7 +131,13 @@ def _numbers(rows: Sequence[Any], contract: Contract) -> Array:
     raise AssertionError("unreachable: one of the cells is not a number")
 
 
-def _texts(rows: Sequence[Any], contract: Contract) -> Array:
+def _said(cell: str) -> float | str:
+    """Returns the number that a text says, or the text, which is refused where the name of its column is known."""
+    number = parsed_number(cell)
+    return cell if number is None else number
+
+
+def _texts(rows: Sequence[Any], contract: Contract, typing: Typing) -> Array:
     """Reads rows into texts, column by column."""
     check_widths(rows, contract.column_names)
     texts = np.empty((len(rows), len(contract.columns)), dtype=object)
@@ -121,7 +147,7 @@ def _texts(rows: Sequence[Any], contract: Contract) -> Array:
             texts[:, place] = cells
             continue
         read = _number_text if column.type == "number" else _word
-        written = [read(column, cell) for cell in cells]
+        written = [read(column, cell, typing) for cell in cells]
         if None in written:
             index = written.index(None)
             raise _unfit(column, cells[index], index, len(rows))
@@ -129,7 +155,7 @@ def _texts(rows: Sequence[Any], contract: Contract) -> Array:
     return texts
 
 
-def _number_text(column: Column, cell: Any) -> str | None:
+def _number_text(column: Column, cell: Any, typing: Typing) -> str | None:
     """Writes a number for the graph, which reads it with C's strtod; None if the cell is none."""
     kind = type(cell)
     if kind is float:
@@ -141,16 +167,16 @@ def _number_text(column: Column, cell: Any) -> str | None:
         return "0.0" if size < _LEAST else "nan"  # strtod fails on what is smaller
     if kind is int:
         as_float = _as_float(column, cell)
-        return str(cell) if abs(as_float) <= _MOST else _number_text(column, as_float)
+        return str(cell) if abs(as_float) <= _MOST else _number_text(column, as_float, typing)
     if cell is None:
         return "nan"
-    if kind is str:  # the input's type is string, so clients that go by it send numbers as texts
+    if kind is str and typing is not Typing.STRICT:
         number = parsed_number(cell)
-        return None if number is None else _number_text(column, number)
+        return None if number is None else _number_text(column, number, typing)
     return None
 
 
-def _word(column: Column, cell: Any) -> str | None:
+def _word(column: Column, cell: Any, typing: Typing) -> str | None:
     """Returns the text of a cell in a column of words; None if it has none."""
     if type(cell) is str:
         return cell
@@ -158,7 +184,7 @@ def _word(column: Column, cell: Any) -> str | None:
         return ""
     if type(cell) in (int, float):  # words that look like numbers come as numbers from clients that know no better
         forms = (str(int(cell)), repr(cell)) if cell == cell // 1 and abs(cell) < 2**53 else (repr(cell),)
-        return next((form for form in forms if form in column.known), None)
+        return next((form for form in forms if form in column.known), repr(cell) if typing is Typing.FRAME else None)
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
-from services.model_server.protocols.cells import check_widths, parsed_number, to_rows
+from services.model_server.protocols.cells import Typing, check_widths, parsed_number, to_rows
 from services.model_server.protocols.tables import check_names, picked
 from services.model_server.protocols.tensors import JSON_TYPES, Array
 
@@ -23,31 +23,33 @@ _BLOCK = 4096
 
 
 def read_frame(names: Sequence[Any] | None, data: Sequence[Any], contract: Contract, body: bytes = b"") -> Array:
-    """Turns a data frame into rows (n, columns).
+    """Turns a data frame into rows (n, columns). With the names of all columns it may have no rows.
 
     Args:
         names: The frame's column names; None if it has none, and then the cells are in the order of the contract.
         data: As many cells as names for each row.
         contract: Of a model with columns.
-        body: As in `tables.read_table`.
+        body: As in `cells.to_rows`.
 
     Raises:
         BadInput: the columns are not those of the model, or a cell cannot be used.
     """
     if names is None:
-        return to_rows(data, contract, body)
+        return to_rows(data, contract, body, Typing.FRAME)
     found = []
     for name in names:
         if not isinstance(name, str) and type(name) is not int:
             raise BadInput(f"A column's name must be a text; it is of type {JSON_TYPES[type(name)]}.")
         found.append(str(name))  # pandas numbers the columns of a frame that was made without names
     if found == [contract.input.name] and contract.column_names != (contract.input.name,):
-        return to_rows([row[0] for row in data], contract, body)
+        return to_rows([row[0] for row in data], contract, body, Typing.FRAME)
     check_names(found, contract)
+    if not data:
+        return np.empty((0, len(contract.columns)), dtype=contract.input.array_dtype)
     if found != list(contract.column_names):
         place = {name: index for index, name in enumerate(found)}
         data = picked(data, [place[name] for name in contract.column_names])
-    return to_rows(data, contract, body)
+    return to_rows(data, contract, body, Typing.FRAME)
 
 
 def read_csv(body: bytes, contract: Contract) -> Array:

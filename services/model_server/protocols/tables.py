@@ -9,13 +9,15 @@ from typing import Any
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
-from services.model_server.protocols.cells import SHOWN_BYTES, listed, to_rows, type_of
+from services.model_server.protocols.cells import SHOWN_BYTES, Typing, listed, to_rows, type_of
 from services.model_server.protocols.tensors import Array
 
 Row = Sequence[Any]
 
 
-def read_table(value: Any, contract: Contract, body: bytes, columnar: bool = True) -> tuple[Array, bool]:
+def read_table(
+    value: Any, contract: Contract, body: bytes, columnar: bool = True, typing: Typing = Typing.STRICT
+) -> tuple[Array, bool]:
     """Turns the JSON form of one or more rows into what the model takes. null is a missing value.
 
     Args:
@@ -23,6 +25,7 @@ def read_table(value: Any, contract: Contract, body: bytes, columnar: bool = Tru
         contract: Of a model with columns.
         body: The request's body. Booleans are looked for only if it may hold some.
         columnar: Whether an object may also hold lists: all cells of each column.
+        typing: What a cell may be. `INPUT` holds for lists of cells alone: a cell with a name is of its column's type.
 
     Returns:
         The rows (n, columns) in the contract's dtype, and whether it was one row alone, to be answered in kind.
@@ -30,12 +33,13 @@ def read_table(value: Any, contract: Contract, body: bytes, columnar: bool = Tru
     Raises:
         BadInput: names the columns that are missing or unknown, or the column of a cell that cannot be used.
     """
+    named = Typing.STRICT if typing is Typing.INPUT else typing
     if isinstance(value, dict):
         if _names_the_input(value, contract):
-            return read_table(value[contract.input.name], contract, body, columnar)
+            return read_table(value[contract.input.name], contract, body, columnar, typing)
         if columnar and any(isinstance(cells, list) for cells in value.values()):
-            return to_rows(_transposed(value, contract), contract, body), False
-        return to_rows(_by_name([value], contract), contract, body), True
+            return to_rows(_transposed(value, contract), contract, body, named), False
+        return to_rows(_by_name([value], contract), contract, body, named), True
     if not isinstance(value, list):
         raise BadInput(
             f"Input '{contract.input.name}' is of type {type_of(value)}; this model takes rows: lists of "
@@ -47,11 +51,11 @@ def read_table(value: Any, contract: Contract, body: bytes, columnar: bool = Tru
         if not all(isinstance(row, dict) for row in value):
             raise BadRequest("Rows must be all lists or all objects.")
         if _names_the_input(value[0], contract) and all(row.keys() == value[0].keys() for row in value):
-            return to_rows([row[contract.input.name] for row in value], contract, body), False
-        return to_rows(_by_name(value, contract), contract, body), False
+            return to_rows([row[contract.input.name] for row in value], contract, body, typing), False
+        return to_rows(_by_name(value, contract), contract, body, named), False
     if isinstance(value[0], list):
-        return to_rows(value, contract, body), False
-    return to_rows([value], contract, body), True
+        return to_rows(value, contract, body, typing), False
+    return to_rows([value], contract, body, typing), True
 
 
 def check_names(found: Sequence[str], contract: Contract, what: str = "The table") -> None:

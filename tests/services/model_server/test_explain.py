@@ -188,7 +188,7 @@ def test_another_class_may_be_explained(lamp: FolderStore) -> None:
 def test_the_columns_of_a_table_are_explained(tmp_path: Path, kind: str) -> None:
     store = FolderStore(tmp_path / "cache")
     store.add(write_kind(tmp_path / "v1", kind), "m", "1")
-    row = ["61", "Rome", None, ""] if "words" in kind else [39, None, 0.1]
+    row = [61, "Rome", None, ""] if "words" in kind else [39, None, 0.1]
 
     found = explained(store, "/explain/m", {"inputs": row})
 

@@ -13,7 +13,7 @@ import pytest
 
 from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract
-from services.model_server.protocols.cells import unknown_words
+from services.model_server.protocols.cells import Typing, unknown_words
 from services.model_server.protocols.frames import read_csv
 from services.model_server.protocols.tables import read_table
 from services.model_server.strange import strange_rows
@@ -78,12 +78,52 @@ def read(value: Any, contract: Contract, **options: Any) -> list[list[Any]]:
         (1e300, "inf"),
         (-(10**300), "-inf"),
         (5e-324, "0.0"),
-        ("39", "39.0"),
-        (" .5e1 ", "5.0"),
     ],
 )
 def test_a_number_is_written_so_that_the_graph_reads_the_same_number(cell: Any, text: str) -> None:
     assert read([[cell, "Oslo"]], WORDS) == [[text, "Oslo"]]
+
+
+ALL, NO = frozenset(Typing), frozenset[Typing]()
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "taken"),
+    [
+        (39, "39", ALL),
+        ("39", "39.0", ALL - {Typing.STRICT}),
+        (" .5e1 ", "5.0", ALL - {Typing.STRICT}),
+        ("NaN", "nan", ALL - {Typing.STRICT}),
+        ("old", "", NO),
+        (True, "", NO),
+    ],
+)
+def test_whether_a_text_is_a_number_is_said_by_who_reads_it(cell: Any, text: str, taken: frozenset[Typing]) -> None:
+    for typing in Typing:
+        for value, of in (([[cell, "Oslo"]], typing), ({"age": cell, "city": "Oslo"}, typing)):
+            # A cell with a name is of its column's type, whatever the type of the whole input is.
+            if of in taken and not (isinstance(value, dict) and of is Typing.INPUT and isinstance(cell, str)):
+                assert read(value, WORDS, typing=of) == [[text, "Oslo"]]
+            else:
+                with pytest.raises(BadInput, match="Column 'age' takes numbers"):
+                    read(value, WORDS, typing=of)
+
+
+@pytest.mark.parametrize(("cell", "number"), [("39", 39.0), (" .5e1 ", 5.0), ("-inf", -np.inf)])
+def test_a_text_is_a_number_in_a_table_of_numbers_only_for_data_frames(cell: str, number: float) -> None:
+    for value in ([[cell, 2]], [{"age": cell, "bmi": 2}], {"age": [cell], "bmi": [2]}):
+        assert read(value, NUMBERS, typing=Typing.FRAME) == [[number, 2]]
+        for typing in (Typing.STRICT, Typing.INPUT):
+            with pytest.raises(BadInput, match="Column 'age' takes numbers"):
+                read(value, NUMBERS, typing=typing)
+
+
+@pytest.mark.parametrize(("cell", "word"), [(5, "5"), (2.5, "2.5"), (3.0, "3.0"), (2**60, str(2**60))])
+def test_a_number_is_a_word_that_the_model_does_not_know_only_for_data_frames(cell: Any, word: str) -> None:
+    assert read([[1, cell]], WORDS, typing=Typing.FRAME) == [["1", word]]
+    for typing in (Typing.STRICT, Typing.INPUT):
+        with pytest.raises(BadInput, match="Column 'city' takes words"):
+            read([[1, cell]], WORDS, typing=typing)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +276,7 @@ def test_a_column_may_be_named_like_the_input() -> None:
         ('age,city\n,""\nNaN,"a ""b"",\nc"\n', [["nan", ""], ["nan", 'a "b",\nc']]),
         ("age,city\nNA,NA\nnull,null\n", [["nan", "NA"], ["nan", "null"]]),
         ("\ufeffage,city\n 1e2 ,Oslo\n", [["100.0", "Oslo"]]),
+        ("age,city\n", []),
     ],
 )
 def test_csv_is_read_by_its_header(text: str, rows: list[list[str]]) -> None:
@@ -247,7 +288,6 @@ def test_csv_is_read_by_its_header(text: str, rows: list[list[str]]) -> None:
     [
         (b"", "its first line must name the columns"),
         (b"\n\n", "its first line must name the columns"),
-        (b"age,city\n", "no rows"),
         (b"39,Oslo\n", "missing: age, city; unknown: 39, Oslo"),
         (b"age,city,age\n1,Oslo,2\n", "twice: age"),
         (b"age,city\n1,Oslo,2\n", "Row 1 of 1 has 3 cells"),
@@ -304,18 +344,38 @@ def test_every_dialect_names_the_column_that_is_wrong(
             (GOOD | {"age": "old"}, "Column 'age' takes numbers"),
             (GOOD | {"income": True}, "Column 'income' takes numbers"),
             (GOOD | {"city": False}, "Column 'city' takes words"),
-            (GOOD | {"city": 7}, "Column 'city' takes words"),
             ({name: cell for name, cell in GOOD.items() if name != "size"}, "missing: size"),
             ({"town" if name == "city" else name: cell for name, cell in GOOD.items()}, "unknown: town"),
         ):
             response = await server.client.post(path, json=wrap(row), headers=headers)
             assert response.status_code == 400, response.text
             assert told in response.text
+        for row, told in ((GOOD | {"city": 7}, "'city' takes words"), (GOOD | {"age": "39"}, "'age' takes numbers")):
+            response = await server.client.post(path, json=wrap(row), headers=headers)
+            if path == "/invocations":  # pandas turns one into the other
+                assert response.status_code == 200
+            else:
+                assert (response.status_code, told in response.text) == (400, True)
         response = await server.client.post(path, json=wrap(GOOD | {"town": 1}), headers=headers)
         if path == "/invocations":  # MLflow leaves out what a model has no column for
             assert response.status_code == 200
         else:
             assert (response.status_code, "unknown: town" in response.text) == (400, True)
+
+    over(words, work)
+
+
+def test_tf_serving_takes_numbers_as_texts_in_rows_of_texts_as_its_metadata_says(words: FolderStore) -> None:
+    async def work(server: Server) -> None:
+        dtype = (await server.client.get("/v1/models/m/metadata")).text
+        assert "DT_STRING" in dtype
+        answers = []
+        for row in (["39", "Oslo", "1200.5", "1"], [39, "Oslo", 1200.5, "1"]):
+            answers.append(await server.client.post("/v1/models/m:predict", json={"instances": [row]}))
+            assert answers[-1].status_code == 200
+            own = await server.client.post("/predict/m", json={"inputs": [row]})
+            assert own.status_code == (200 if row[0] == 39 else 400)
+        assert answers[0].json() == answers[1].json()
 
     over(words, work)
 

@@ -82,11 +82,16 @@ class Mlflow(Dialect):
         model = call.model = self._choose(call)
         if kind == "application/json":
             self.offer(call, self._choose, read_json)
-            return await self.predict(call, model, read_json(call, model, body))
+            return await self._answer(call, model, read_json(call, model, body))
         if kind == "text/csv" and model.contract.columns:
-            return await self.predict(call, model, Prepared(await self._read_csv(call, body, model.contract), write))
+            return await self._answer(call, model, Prepared(await self._read_csv(call, body, model.contract), write))
         takes = "rows as application/json or text/csv" if model.contract.columns else "tensors as application/json"
         raise BadRequest(f"This model takes {takes}, not {kind}.")
+
+    async def _answer(self, call: Call, model: ServedModel, asked: Prepared) -> Reply:
+        if model.contract.columns and len(asked.rows) == 0:  # a data frame that has names alone, as pandas may make it
+            return Reply(b'{"predictions":[]}')
+        return await self.predict(call, model, asked)
 
     async def _read_csv(self, call: Call, body: bytes, contract: Contract) -> Array:
         if len(body) <= INLINE_BYTES:

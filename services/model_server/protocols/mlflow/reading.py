@@ -9,7 +9,7 @@ from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Prepared, Reply
 from services.model_server.protocols.bulk import Place
-from services.model_server.protocols.cells import listed
+from services.model_server.protocols.cells import Typing, listed
 from services.model_server.protocols.frames import known_places, read_frame
 from services.model_server.protocols.tables import picked, read_table
 from services.model_server.protocols.tensors import (
@@ -25,6 +25,8 @@ from services.model_server.protocols.tensors import (
 from services.model_server.served import ServedModel
 
 _PLACES: tuple[Place, ...] = (("instances",), ("inputs",))
+# So many cells may be missing without being named: they take no bytes of the body, and memory all the same.
+_MOST_HOLES = 1 << 20
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -71,11 +73,10 @@ def _parse(request: Any, contract: Contract, body: bytes) -> tuple[Array, bool]:
     used = [key for key in FORMATS if key in request]
     if len(used) != 1:
         raise BadRequest(f"{wanted}. Received dictionary with input fields: {listed(list(request), 64)}.")
-    if "params" in request and not isinstance(request["params"] or {}, dict):
-        raise BadRequest("'params' must be a dictionary.")
     value, spec = request[used[0]], contract.input
-    if used[0] in ("dataframe_split", "dataframe_records"):
-        columns, data = _split(value) if used[0] == "dataframe_split" else _records(value)
+    frame = _frame_of(used[0], value, contract)
+    if frame is not None:
+        columns, data = frame
         _check_frame(columns, data)
         if contract.columns:
             if columns is not None and len(places := known_places(columns, contract)) < len(columns):
@@ -89,13 +90,35 @@ def _parse(request: Any, contract: Contract, body: bytes) -> tuple[Array, bool]:
         if not contract.columns:
             value = [_only(item, spec) for item in value]
     if contract.columns:
-        rows, single = read_table(_without_more(value, contract), contract, body, columnar=used[0] == "inputs")
+        value = _without_more(value, contract)
+        rows, single = read_table(value, contract, body, columnar=used[0] == "inputs", typing=Typing.FRAME)
         # MLflow itself takes one row by name, and answers it as a list of one.
         return rows, single and not isinstance(value, dict)
     if used[0] == "inputs" and isinstance(value, dict):
         value = _only(value, spec)
     refuse_booleans(body, value, spec)
     return as_batch(to_array(value, spec, nulls=True), contract)
+
+
+def _frame_of(key: str, value: Any, contract: Contract) -> tuple[list[Any] | None, list[Any]] | None:
+    """Takes a data frame apart, into its names and its rows; None if what came is none.
+
+    `inputs` of a table are one where pandas makes something of them that is not all there: of rows by name with holes,
+    and of columns without a cell.
+    """
+    if key == "dataframe_split":
+        return _split(value)
+    if key == "dataframe_records":
+        return _records(value, contract)
+    if key != "inputs" or not contract.columns or not value:
+        return None
+    if isinstance(value, dict):
+        return (list(value), []) if all(cells == [] for cells in value.values()) else None
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        return None
+    names = frozenset(contract.column_names)
+    holes = any(not names <= row.keys() for row in value) and any(not names.isdisjoint(row) for row in value)
+    return _records(value, contract) if holes else None
 
 
 def _without_more(value: Any, contract: Contract) -> Any:
@@ -126,13 +149,20 @@ def _split(value: Any) -> tuple[list[Any] | None, list[Any]]:
     return columns, value["data"]
 
 
-def _records(value: Any) -> tuple[list[Any] | None, list[Any]]:
+def _records(value: Any, contract: Contract) -> tuple[list[Any], list[Any]]:
+    """Takes rows by name apart. As in pandas, a cell that is only in other rows is missing, and may be in none."""
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise BadRequest("'dataframe_records' must be a list of objects, one for each row.")
     columns = list(value[0]) if value else []
-    if any(row.keys() != value[0].keys() for row in value):
+    if all(row.keys() == value[0].keys() for row in value):
+        return columns, [[row[column] for column in columns] for row in value]
+    if not contract.columns:
         raise BadRequest("All rows of 'dataframe_records' must have the same columns.")
-    return columns, [[row[column] for column in columns] for row in value]
+    # What the model does not have is left out at once: each row may have something else.
+    columns = [name for name in contract.column_names if any(name in row for row in value)]
+    if len(value) * len(columns) - sum(map(len, value)) > _MOST_HOLES:
+        raise BadRequest(f"The rows leave out more than {_MOST_HOLES} cells; send null for what is missing.")
+    return columns, [[row.get(column) for column in columns] for row in value]
 
 
 def _check_frame(columns: list[Any] | None, data: list[Any]) -> None:

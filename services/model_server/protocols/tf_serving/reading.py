@@ -14,7 +14,7 @@ from services.model_server.errors import BadInput, BadRequest
 from services.model_server.package import Contract, TensorSpec
 from services.model_server.protocols.base import Call, Prepared, Reply
 from services.model_server.protocols.bulk import Numbers, Place
-from services.model_server.protocols.cells import listed
+from services.model_server.protocols.cells import Typing, listed
 from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import (
     Array,
@@ -51,7 +51,7 @@ def read_predict(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepa
     if contract.columns:
         if b'"b64"' in body:
             value = _decoded(value)
-        batch, single = read_table(value, contract, body, columnar=key == b"outputs")
+        batch, single = read_table(value, contract, body, columnar=key == b"outputs", typing=Typing.INPUT)
     else:
         value = _tensors(value, contract.input, key)
         refuse_booleans(body, value, contract.input)
