@@ -12,6 +12,17 @@ import httpx
 import numpy as np
 import pytest
 
+from services.model_server.errors import (
+    BadInput,
+    BadRequest,
+    DeadlineExceeded,
+    ModelServerError,
+    NotReady,
+    Overloaded,
+    PredictionFailed,
+    Unauthorized,
+    UnknownModel,
+)
 from tests.services.model_server.parts import FolderStore, expected, serving, write_kind
 
 JSON = {"content-type": "application/json"}
@@ -55,12 +66,13 @@ class Both:
             "words": Schema([ColSpec("double" if name in ("age", "income") else "string", name) for name in NAMES]),
         }
         self._runner = asyncio.Runner()
-        self._ours, self._theirs = {}, {}
+        self._ours, self._theirs, self.engines = {}, {}, {}
         for name, kind in KINDS.items():
             store = FolderStore(folder / f"cache {name}")
             store.add(write_kind(folder / name, kind, name=name), name, "1")
             context = serving(store)
-            self._ours[name] = (context, self._runner.run(context.__aenter__()).client)
+            server = self._runner.run(context.__aenter__())
+            self._ours[name], self.engines[name] = (context, server.client), server.engine
             facts = Facts(signature=ModelSignature(inputs=schemas[name]))
             facts.flavors["python_function"] = {"loader_module": "none"}
             app = scoring_server.init(PyFuncModel(facts, Model(folder / name)))
@@ -233,8 +245,31 @@ def test_what_mlflow_refuses_is_refused_alike(both: Both, name: str, body: Any, 
     assert ours.status_code == theirs.status_code
     assert ours.headers["content-type"] == theirs.headers["content-type"]
     if ours.status_code == 400:
-        assert ours.json()["error_code"] == theirs.json()["error_code"]
-        assert {"error_code", "message"} <= theirs.json().keys()
+        wanted = {key: value for key, value in theirs.json().items() if key not in ("message", "stack_trace")}
+        assert wanted.keys() == {"error_code", "sqlstate", "error_class"}
+        assert ours.json() == wanted | {"message": ours.json()["message"]}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BadRequest, BadInput, Unauthorized, UnknownModel, Overloaded, NotReady, DeadlineExceeded, PredictionFailed],
+)
+def test_an_error_of_any_kind_has_the_classes_that_mlflow_gives_it(
+    both: Both, monkeypatch: pytest.MonkeyPatch, error: type[ModelServerError]
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    async def failing(*_: Any) -> None:
+        raise error("Why.")
+
+    monkeypatch.setattr(both.engines["grey"], "predict", failing)
+    ours, _ = both.send("grey", {"inputs": [SAMPLE]}, JSON)
+    code = ours.json()["error_code"]
+    classes = {"error_class": "SCHEMA_ENFORCEMENT_FAILED"} if error is BadInput else {}  # as schema enforcement does
+    theirs = MlflowException("Why.", error_code=ErrorCode.Value(code), **classes)
+    assert ours.json() == json.loads(theirs.serialize_as_json())  # type: ignore[no-untyped-call]
+    assert ours.status_code == theirs.get_http_status_code()  # type: ignore[no-untyped-call]
 
 
 def test_what_mlflow_crashes_on_is_a_400(both: Both) -> None:

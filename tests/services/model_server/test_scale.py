@@ -160,9 +160,14 @@ DIALECTS: list[tuple[str, Any, dict[str, str], set[str]]] = [
     ("/v1/models/tiny:predict", {"instances": [SMALL]}, {}, {"error"}),
     ("/v1/models/tiny:predict", {"inputs": SMALL}, {}, {"error"}),
     ("/v1/models/tiny:classify", {"examples": [{"image": [0.1, 0.5, 0.25, 1.0]}]}, {}, {"error"}),
-    ("/invocations", {"inputs": [SMALL]}, JSON, {"error_code", "message"}),
-    ("/invocations", {"instances": [SMALL]}, JSON, {"error_code", "message"}),
-    ("/invocations", {"dataframe_split": {"data": [[0.1, 0.5, 0.25, 1.0]]}}, JSON, {"error_code", "message"}),
+    ("/invocations", {"inputs": [SMALL]}, JSON, {"error_code", "message", "sqlstate", "error_class"}),
+    ("/invocations", {"instances": [SMALL]}, JSON, {"error_code", "message", "sqlstate", "error_class"}),
+    (
+        "/invocations",
+        {"dataframe_split": {"data": [[0.1, 0.5, 0.25, 1.0]]}},
+        JSON,
+        {"error_code", "message", "sqlstate", "error_class"},
+    ),
     ("/v2/models/tiny/infer", {"inputs": [TENSOR]}, {}, {"error"}),
     (
         "/v2/models/tiny/infer",

@@ -32,6 +32,15 @@ from services.model_server.settings import ANY_MODEL, Settings
 
 # The release whose scoring server this dialect was held against; clients read it to choose a request format.
 SCORING_VERSION = b"3.17.2"
+# How MLflow classifies its errors, by SQLSTATE and class, if it does. What is no sample of the model fails its schema
+# there.
+_CLASSES = {
+    "BAD_REQUEST": ("KAM00", "INVALID_PARAMETER_VALUE"),
+    "INVALID_PARAMETER_VALUE": ("KAM01", "SCHEMA_ENFORCEMENT_FAILED"),
+    "RESOURCE_DOES_NOT_EXIST": ("KAM00", "RESOURCE_NOT_FOUND"),
+    "INTERNAL_ERROR": ("XXM00", "CLIENT_INTERNAL_ERROR"),
+    "TEMPORARILY_UNAVAILABLE": ("XXM00", "CLIENT_INTERNAL_ERROR"),
+}
 
 
 class Mlflow(Dialect):
@@ -65,7 +74,10 @@ class Mlflow(Dialect):
         if isinstance(error, UnsupportedMedia):
             return Reply(str(error).encode(), status, b"text/plain; charset=utf-8")
         code = "INVALID_PARAMETER_VALUE" if isinstance(error, BadInput) else self.error_codes.get(status, "BAD_REQUEST")
-        return Reply(orjson.dumps({"error_code": code, "message": str(error)}), status)
+        body = {"error_code": code, "message": str(error)}
+        if code in _CLASSES:
+            body |= zip(("sqlstate", "error_class"), _CLASSES[code], strict=True)
+        return Reply(orjson.dumps(body), status)
 
     async def ping(self, _: Call) -> Reply:
         """200 when a model answers, else 404."""

@@ -10,7 +10,11 @@ from services.model_server.protocols.openapi.operations import SCALE, Paths, bod
 from services.model_server.protocols.openapi.schemas import TEXT, Schema, cell, items_of, named_row, object_of, one_of
 
 _TAG = Mlflow.name
-_ERROR = object_of({"error_code": TEXT, "message": TEXT}, closed=False)
+_ERROR = object_of(
+    {"error_code": TEXT, "message": TEXT, "sqlstate": TEXT, "error_class": TEXT},
+    ("sqlstate", "error_class"),
+    closed=False,
+)
 
 
 def paths(models: list[Described]) -> Paths:
