@@ -20,6 +20,8 @@ from services.model_server.protocols.bulk import Numbers, Place, load_bulk
 Array = NDArray[Any]
 
 _DECODER = json.JSONDecoder()
+# Some editors and PowerShell write it before UTF-8; RFC 8259, 8.1 lets readers skip it.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 JSON_TYPES = {
     str: "String",
     bool: "Boolean",
@@ -58,6 +60,9 @@ def load_json(body: bytes, lenient: bool = False, tokens: bool = False) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        size = len(_BYTE_ORDER_MARK)
+        if body.startswith(_BYTE_ORDER_MARK) and not body.startswith(_BYTE_ORDER_MARK, size):
+            return load_json(body[size:], lenient, tokens)
         if not body.strip():
             raise BadRequest("JSON Parse error: The document is empty") from None
         if lenient or tokens:

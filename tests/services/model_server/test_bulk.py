@@ -37,8 +37,9 @@ def read_mlflow(body: bytes, contract: Contract) -> Any:
 
 
 def read_tf_serving(body: bytes, contract: Contract) -> Any:
-    value, key = tf_serving._value(tf_serving._checked(load_samples(body, contract, tf_serving._PLACES, lenient=True)))
-    value = tf_serving._tensors(value, contract.input, key)
+    request = load_samples(body, contract, tf_serving._PLACES, lenient=True)
+    value, key = tf_serving._value(tf_serving._checked(request, "predict"))
+    value = tf_serving._tensors(value, contract, key)
     refuse_booleans(body, value, contract.input)
     return *as_batch(to_array(value, contract.input), contract), key
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
+from services.model_server.protocols.tf_serving.answers import encode
 from tests.services.model_server.parts import FolderStore, Server, ask, expected, run, serving, write_package
 
 ONE = [[1.0, 2.0], [3.0, 4.0]]
@@ -36,6 +38,9 @@ TFS = "/v1/models/tiny:predict"
         (TFS, {"signature_name": "serving_default", "instances": [ONE]}, "predictions", [ONE]),
         (TFS, {"signature_name": "", "instances": [ONE]}, "predictions", [ONE]),
         (TFS, json.dumps({"instances": [ONE]}) + "  trailing", "predictions", [ONE]),
+        (TFS, "\ufeff" + json.dumps({"instances": [ONE]}), "predictions", [ONE]),
+        (TFS, {"inputs": {"image": [ONE, TWO], "id": [7]}}, "outputs", [ONE, TWO]),
+        (TFS, {"signature_name": "tensorflow/serving/predict", "instances": [ONE]}, "predictions", [ONE]),
         ("/v1/models/tiny/versions/1:predict", {"instances": [ONE]}, "predictions", [ONE]),
         ("/v1/models/tiny/labels/champion:predict", {"instances": [ONE]}, "predictions", [ONE]),
         ("/V1/MODELS/tiny/Versions/01:PREDICT", {"instances": [ONE]}, "predictions", [ONE]),
@@ -67,6 +72,10 @@ def test_tf_serving_answers_a_single_sample_in_kind(store: FolderStore, tmp_path
         ("POST", TFS, {"instances": 3}, 400, "must be a list"),
         ("POST", TFS, {"inputs": []}, 400, "shape (0)"),
         ("POST", TFS, {"instances": [{"other": ONE}]}, 400, "takes 'image' and nothing else"),
+        ("POST", TFS, {"instances": [{"image": ONE, "id": 7}]}, 400, "takes 'image' and nothing else"),
+        ("POST", TFS, {"inputs": {"id": [7]}}, 400, "takes 'image'"),
+        ("POST", TFS, "\ufeff", 400, "JSON Parse error: The document is empty"),
+        ("POST", TFS, "\ufeff" * 5000 + "{}", 400, "JSON Parse error"),
         ("POST", TFS, {"instances": [{"image": ONE}, TWO]}, 400, "all tensors or all objects"),
         ("POST", TFS, {"instances": [[1, 2, 3]]}, 400, "has shape (1, 3); this model takes (N, 2, 2)"),
         ("POST", TFS, {"instances": [ONE, [[1], [2]]]}, 400, "ragged"),
@@ -85,8 +94,23 @@ def test_tf_serving_answers_a_single_sample_in_kind(store: FolderStore, tmp_path
         ("POST", TFS, {"signature_name": 1, "instances": [ONE]}, 400, "'signature_name' must be a string"),
         ("POST", "/v1/models/none:predict", {"instances": [ONE]}, 404, "Servable not found for request: Latest(none)"),
         ("POST", "/v1/models/tiny/versions/9:predict", {"instances": [ONE]}, 404, "Specific(tiny, 9)"),
-        ("POST", "/v1/models/tiny/labels/no:predict", {"instances": [ONE]}, 400, "Unrecognized servable version label"),
+        *(
+            ("POST", TFS, {"signature_name": f"tensorflow/serving/{verb}", "instances": [ONE]}, 400, "not found in")
+            for verb in ("classify", "regress", "x")
+        ),
         ("POST", "/v1/models/tiny/versions/99999999999999999999:predict", {}, 400, "Failed to convert version"),
+        ("GET", "/v1/models/tiny/versions/99999999999999999999", None, 400, "Failed to convert version"),
+        *(
+            (
+                method,
+                f"/v1/models/tiny/versions/{version}{verb}",
+                {},
+                400,
+                f"Malformed request: {method} /v1/models/tiny",
+            )
+            for version in ("abc", "1.0", "-1", "%31", "")
+            for method, verb in (("GET", ""), ("GET", "/metadata"), ("POST", ":predict"))
+        ),
         ("POST", "/v1/foo", {}, 400, "Malformed request: POST /v1/foo"),
         ("GET", TFS, None, 400, "Malformed request: GET"),
         ("POST", "/v1/models/tiny", {}, 400, "Malformed request: POST"),
@@ -105,6 +129,25 @@ def test_tf_serving_says_what_is_wrong(
     assert list(response.json()) == ["error"]
     assert told in response.json()["error"]
     assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/models/tiny/labels/sta%20ble"),
+        ("GET", "/v1/models/tiny/labels/sta%20ble/metadata"),
+        ("POST", "/v1/models/tiny/labels/sta%20ble:predict"),
+        ("POST", "/v1/models/tiny/labels/sta%20ble:classify"),
+    ],
+)
+def test_tf_serving_has_one_sentence_for_a_label_that_it_does_not_know(
+    store: FolderStore, method: str, path: str
+) -> None:
+    response = ask(store, method, path, {"instances": [ONE]})
+    assert (response.status_code, response.json()) == (
+        400,
+        {"error": "Unrecognized servable version label: sta ble"},
+    )
 
 
 def test_tf_serving_status_serves_its_own_clients_and_kserve(store: FolderStore) -> None:
@@ -130,6 +173,41 @@ def test_tf_serving_classifies_with_the_labels_of_the_model(store: FolderStore, 
     (result,) = response.json()["results"]
     assert [label for label, _ in result] == ["zero", "one", "two"]
     assert close([score for _, score in result], expected(tmp_path / "v1", [ONE])[0])
+
+
+def test_tf_serving_takes_the_name_of_its_method_as_a_signature_and_ignores_more_features(store: FolderStore) -> None:
+    path, example = "/v1/models/tiny:classify", {"image": [1, 2, 3, 4]}
+    plain = ask(store, "POST", path, {"examples": [example]})
+    body: Any
+    for body in (
+        {"signature_name": "tensorflow/serving/classify", "examples": [example]},
+        {"examples": [example | {"id": "a", "more": [True]}]},
+        {"context": {"id": 7}, "examples": [example]},
+    ):
+        response = ask(store, "POST", path, body)
+        assert (response.status_code, response.json()) == (200, plain.json())
+    for body in ({"signature_name": "tensorflow/serving/regress", "examples": [example]}, {"examples": [{"id": 7}]}):
+        assert ask(store, "POST", path, body).status_code == 400
+
+
+def test_tf_serving_writes_the_same_short_numbers_everywhere(store: FolderStore, logarithm: FolderStore) -> None:
+    predicted = ask(store, "POST", TFS, {"instances": [ONE]}).text
+    numbers = predicted[predicted.index("[[") + 2 : -3].split(",")
+    classified = ask(store, "POST", "/v1/models/tiny:classify", {"examples": [{"image": ONE}]}).text
+    pairs = ",".join(f'["{label}",{number}]' for label, number in zip(("zero", "one", "two"), numbers, strict=True))
+    assert classified == f'{{"results":[[{pairs}]]}}'
+    assert max(map(len, numbers)) <= 13  # of a float32; as a float64 it has up to 20 digits
+    both = ask(logarithm, "POST", TFS, {"instances": [np.abs(ONE).tolist(), (-np.abs(ONE)).tolist()]}).text
+    assert "NaN" in both
+    assert all(len(number) <= 13 for number in re.findall(r"[-+.e0-9]+", both))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 2), (2,)])
+def test_what_is_not_finite_keeps_its_place_among_numbers(shape: tuple[int, ...]) -> None:
+    numbers = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    numbers.flat[0], numbers.flat[-1] = np.nan, -np.inf
+    for wanted in (numbers, np.ascontiguousarray(numbers.T).T, np.full(shape, np.inf, np.float32)):
+        np.testing.assert_array_equal(np.array(json.loads(encode(wanted)), np.float32), wanted)
 
 
 @pytest.fixture

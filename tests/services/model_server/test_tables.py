@@ -357,7 +357,7 @@ def test_every_dialect_names_the_column_that_is_wrong(
             else:
                 assert (response.status_code, told in response.text) == (400, True)
         response = await server.client.post(path, json=wrap(GOOD | {"town": 1}), headers=headers)
-        if path == "/invocations":  # MLflow leaves out what a model has no column for
+        if path in ("/invocations", "/v1/models/m:classify"):  # they leave out what a model has no column for
             assert response.status_code == 200
         else:
             assert (response.status_code, "unknown: town" in response.text) == (400, True)
@@ -445,6 +445,14 @@ def test_tf_serving_takes_columns_as_inputs_and_not_as_instances(words: FolderSt
     async def work(server: Server) -> None:
         taken = await server.client.post("/v1/models/m:predict", json={"inputs": columns})
         assert len(taken.json()["outputs"]) == 2
+        more = await server.client.post("/v1/models/m:predict", json={"inputs": columns | {"id": [7]}})
+        assert (more.status_code, more.json()) == (200, taken.json())
+        named = {"row": [list(GOOD.values())] * 2, "id": 7}
+        more = await server.client.post("/v1/models/m:predict", json={"inputs": named})
+        assert (more.status_code, more.json()) == (200, taken.json())
+        missing = {"town" if name == "city" else name: cells for name, cells in columns.items()}
+        refused = await server.client.post("/v1/models/m:predict", json={"inputs": missing})
+        assert (refused.status_code, "missing: city; unknown: town" in refused.text) == (400, True)
         refused = await server.client.post("/v1/models/m:predict", json={"instances": columns})
         assert refused.status_code == 400
         assert "Column 'age' takes numbers" in refused.json()["error"]
@@ -458,6 +466,21 @@ def test_a_feature_of_an_example_counts_more_than_that_of_the_context(words: Fol
         alone = await server.client.post(path, json={"examples": [GOOD]})
         both = await server.client.post(path, json={"context": GOOD | {"age": 80}, "examples": [GOOD]})
         assert both.json() == alone.json()
+
+    over(words, work)
+
+
+@pytest.mark.parametrize("packed", ["T3Nsbw==", "T3Nsbw", "T3Nsbw="])
+def test_a_text_in_base64_may_lack_what_fills_up_its_end(words: FolderStore, packed: str) -> None:
+    async def work(server: Server) -> None:
+        plain, answer = [
+            await server.client.post("/v1/models/m:predict", json={"instances": [GOOD | {"city": city}]})
+            for city in ("Oslo", {"b64": packed})
+        ]
+        if packed.endswith("w="):  # neither filled up nor left as it is
+            assert answer.status_code == 400
+        else:
+            assert (answer.status_code, answer.json()) == (200, plain.json())
 
     over(words, work)
 

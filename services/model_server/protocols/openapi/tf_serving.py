@@ -21,7 +21,6 @@ from services.model_server.protocols.openapi.schemas import (
 from services.model_server.protocols.tf_serving import TfServing
 
 _TAG = TfServing.name
-_SIGNATURE: Schema = {"type": "string", "enum": ["serving_default", ""]}
 _STATUS = object_of(
     {
         "model_version_status": items_of(
@@ -74,8 +73,8 @@ def _predict(model: Described, by: str) -> dict[str, Any]:
         inputs = one_of(batch, object_of({contract.input.name: batch}))
     single = one_of(one, model.schema("samples"))
     request = one_of(
-        _request({"instances": instances if contract.columns else one_of(instances, one)}),
-        _request({"inputs": one_of(inputs, single)}),
+        _request("predict", {"instances": instances if contract.columns else one_of(instances, one)}),
+        _request("predict", {"inputs": one_of(inputs, single)}),
     )
     given, several = model.schema("outputs"), items_of(model.schema("outputs"))
     answer = one_of(
@@ -109,10 +108,11 @@ def _examples(model: Described, by: str, verb: str) -> dict[str, Any]:
         verb,
         "Answers examples by feature name.",
         object_of({"results": results}),
-        request=body({"application/json": _request({"examples": items_of(example)})}),
+        request=body({"application/json": _request(verb, {"examples": items_of(example)})}),
         parameters=[SCALE],
     )
 
 
-def _request(properties: dict[str, Schema]) -> Schema:
-    return object_of({**properties, "signature_name": _SIGNATURE}, ("signature_name",), closed=False)
+def _request(verb: str, properties: dict[str, Schema]) -> Schema:
+    signature = {"type": "string", "enum": ["serving_default", "", f"tensorflow/serving/{verb}"]}
+    return object_of({**properties, "signature_name": signature}, ("signature_name",), closed=False)

@@ -11,7 +11,7 @@ from services.model_server.errors import BadRequest
 from services.model_server.protocols.cells import listed
 
 _MODEL = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     r"(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?",
     re.IGNORECASE,
 )
@@ -42,8 +42,8 @@ def read_address(method: str, path: str) -> Address:
     version = match["version"]
     if version is not None:
         digits = version.lstrip("0") or "0"
-        if not version.isascii() or not version.isdigit() or len(digits) > 19 or int(digits) >= 2**63:
-            raise BadRequest(f"Failed to convert version: {unquote(version)[:64]} to numeric.")
+        if len(digits) > 19 or int(digits) >= 2**63:
+            raise BadRequest(f"Failed to convert version: {version[:64]} to numeric.")
         version = digits
     label = match["label"]
     return Address(unquote(match["name"]), version, None if label is None else unquote(label), verb)

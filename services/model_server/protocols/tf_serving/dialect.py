@@ -20,6 +20,7 @@ from services.model_server.errors import (
     NotReady,
     Overloaded,
     Unauthorized,
+    UnknownLabel,
     UnknownModel,
     UnsupportedMedia,
 )
@@ -70,6 +71,8 @@ class TfServing(Dialect):
     def _find(self, address: Address) -> ServedModel:
         try:
             return self.engine.find(address.name, address.version, address.label)
+        except UnknownLabel:
+            raise _unknown_label(address) from None
         except UnknownModel as error:
             name = listed([address.name])
             wanted = f"Specific({name}, {address.version})" if address.version else f"Latest({name})"
@@ -89,9 +92,13 @@ class TfServing(Dialect):
         if not versions and address.version is not None:
             raise UnknownModel(f"Could not find version {address.version} of model {address.name}")
         if not versions and address.label is not None:
-            raise BadRequest(f"Unrecognized servable version label: {listed([address.label])}")
+            raise _unknown_label(address)
         versions = list({(entry["version"], entry["state"]): entry for entry in versions}.values())
         versions.sort(key=lambda entry: -int(entry["version"]))
         ready = any(entry["state"] == "AVAILABLE" for entry in versions) and not self.engine.draining
         body = {"model_version_status": versions, "name": address.name, "ready": ready}
         return Reply(orjson.dumps(body), 200 if ready else 503)
+
+
+def _unknown_label(address: Address) -> UnknownLabel:
+    return UnknownLabel(f"Unrecognized servable version label: {listed([address.label or ''])}")

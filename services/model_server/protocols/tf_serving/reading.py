@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,12 @@ from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import (
     Array,
     as_batch,
-    dump_array,
-    has_nulls,
     load_json,
     load_samples,
     refuse_booleans,
     to_array,
 )
+from services.model_server.protocols.tf_serving.answers import encode, encode_classes
 from services.model_server.protocols.tf_serving.metadata import SIGNATURE
 from services.model_server.served import ServedModel
 
@@ -47,18 +47,20 @@ def read_predict(_: Call, model: ServedModel, body: bytes | memoryview) -> Prepa
         BadInput: its samples are not those of the model.
     """
     contract, body = model.contract, bytes(body)
-    value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True)))
+    value, key = _value(_checked(load_samples(body, contract, _PLACES, lenient=True), "predict"))
     if contract.columns:
         if b'"b64"' in body:
             value = _decoded(value)
+        if key == b"outputs" and isinstance(value, dict):
+            value = _inputs_of(value, contract)
         batch, single = read_table(value, contract, body, columnar=key == b"outputs", typing=Typing.INPUT)
     else:
-        value = _tensors(value, contract.input, key)
+        value = _tensors(value, contract, key)
         refuse_booleans(body, value, contract.input)
         batch, single = as_batch(to_array(value, contract.input), contract)
 
     def write(answer: Answer) -> Reply:
-        return Reply(b'{"%b":%b}' % (key, _encode(answer.outputs[0] if single else answer.outputs)))
+        return Reply(b'{"%b":%b}' % (key, encode(answer.outputs[0] if single else answer.outputs)))
 
     return Prepared(batch, write)
 
@@ -82,29 +84,27 @@ def read_examples(verb: str, _: Call, model: ServedModel, body: bytes | memoryvi
             f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was: "
             f"tensorflow/serving/{other}. Model {model.name} is of task {contract.task}: use :{other} or :predict."
         )
-    rows = _examples(_checked(load_json(body, lenient=True)), contract, body)
+    rows = _examples(_checked(load_json(body, lenient=True), verb), contract, body)
 
     def write(answer: Answer) -> Reply:
         scores = answer.outputs
         if verb == "regress":
-            return Reply(b'{"results":%b}' % _encode(scores[:, 0]))
+            return Reply(b'{"results":%b}' % encode(scores[:, 0]))
         if contract.task == "binary":
             scores = np.concatenate([1.0 - scores, scores], axis=1)
-        results = [
-            [[label, score] for label, score in zip(contract.labels, row, strict=True)] for row in scores.tolist()
-        ]
-        return Reply(json.dumps({"results": results}).encode())
+        return Reply(b'{"results":%b}' % encode_classes(scores, contract.labels))
 
     return Prepared(rows, write)
 
 
-def _checked(request: Any) -> dict[str, Any]:
+def _checked(request: Any, verb: str) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise BadRequest("Request body must be a JSON object")
     signature = request.get("signature_name", SIGNATURE)
     if not isinstance(signature, str):
         raise BadRequest("'signature_name' must be a string value.")
-    if signature not in (SIGNATURE, ""):
+    # The name of a method is that of a signature too in many saved models; TF Serving's own example asks for it.
+    if signature not in (SIGNATURE, "", f"tensorflow/serving/{verb}"):
         raise BadRequest(f'Serving signature name: "{listed([signature], 96)}" not found in signature def')
     return request
 
@@ -122,10 +122,21 @@ def _value(request: dict[str, Any]) -> tuple[Any, bytes]:
     return instances, b"predictions"
 
 
-def _tensors(value: Any, spec: TensorSpec, key: bytes) -> Any:
+def _inputs_of(value: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """Leaves out what the model has no input for, as TF Serving does, unless one of the model's is missing."""
+    names: Sequence[str] = contract.column_names or (contract.input.name,)
+    if contract.input.name in value and contract.input.name not in names:
+        names = (contract.input.name,)
+    if len(value) > len(names) and all(name in value for name in names):
+        return {name: value[name] for name in names}
+    return value
+
+
+def _tensors(value: Any, contract: Contract, key: bytes) -> Any:
     """Takes the tensors out of objects that name the one input."""
+    spec = contract.input
     if key == b"outputs":
-        return _named(value, spec) if isinstance(value, dict) else value
+        return _named(_inputs_of(value, contract), spec) if isinstance(value, dict) else value
     if isinstance(value, dict):
         raise BadRequest("'instances' must be a list of one or more samples")
     if isinstance(value, Numbers):
@@ -145,6 +156,7 @@ def _examples(request: dict[str, Any], contract: Contract, body: bytes) -> Array
     if not isinstance(context, dict):
         raise BadRequest("'context' must be an object, feature name to value or list of values")
     value: list[Any] = [context | example for example in examples] if context else examples
+    value = [_inputs_of(example, contract) for example in value]  # more features are nobody's business
     if contract.columns:
         return read_table(_decoded(value) if b'"b64"' in body else value, contract, body)[0]
     value = [_named(example, spec) for example in value]
@@ -166,7 +178,10 @@ def _decoded(value: Any, levels: int = 4) -> Any:
         return [_decoded(item, levels - 1) for item in value]
     if value.keys() == {"b64"} and isinstance(value["b64"], str):
         try:
-            return base64.b64decode(value["b64"], validate=True).decode()
+            text = value["b64"]
+            if "=" not in text:  # TF Serving takes it without what fills up its last four characters
+                text += "=" * (-len(text) % 4)
+            return base64.b64decode(text, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise BadInput(f"'b64' must be UTF-8 text in base64, got {json.dumps(value['b64'])[:96]}.") from None
     return {name: _decoded(item, levels - 1) for name, item in value.items()}
@@ -177,10 +192,3 @@ def _named(value: dict[str, Any], spec: TensorSpec) -> Any:
         got = listed(sorted(value), 96)
         raise BadInput(f"Missing named input: this model takes '{spec.name}' and nothing else, got: {got}.")
     return value[spec.name]
-
-
-def _encode(outputs: Array) -> bytes:
-    encoded = dump_array(outputs)
-    if has_nulls(encoded):  # this dialect has tokens for them: NaN, Infinity, -Infinity
-        return json.dumps(outputs.tolist()).encode()
-    return encoded
