@@ -12,6 +12,7 @@ import pytest
 
 from services.model_server.errors import DeadlineExceeded, Overloaded, PredictionFailed
 from services.model_server.protocols.tf_serving.answers import encode
+from services.model_server.settings import Ref
 from tests.services.model_server.parts import FolderStore, Server, ask, expected, run, serving, write_package
 
 ONE = [[1.0, 2.0], [3.0, 4.0]]
@@ -115,7 +116,7 @@ def test_tf_serving_answers_a_single_sample_in_kind(store: FolderStore, tmp_path
         ("GET", TFS, None, 400, "Malformed request: GET"),
         ("POST", "/v1/models/tiny", {}, 400, "Malformed request: POST"),
         ("POST", "/v1/models/tiny:regress", {}, 400, ":predict"),
-        ("GET", "/v1/models", None, 400, "Missing model name in request."),
+        ("POST", "/v1/models", {}, 400, "Malformed request: POST /v1/models"),
         ("GET", "/v1/models/none", None, 404, "Could not find any versions of model none"),
         ("GET", "/v1/models/tiny/versions/7", None, 404, "Could not find version 7 of model tiny"),
         ("GET", "/v1/models/none/metadata", None, 404, "Servable not found"),
@@ -156,6 +157,21 @@ def test_tf_serving_status_serves_its_own_clients_and_kserve(store: FolderStore)
     for path in ("/v1/models/tiny", "/v1/models/tiny/versions/1", "/v1/models/tiny/labels/champion"):
         response = ask(store, "GET", path)
         assert (response.status_code, response.json()) == (200, wanted)
+
+
+def test_the_models_of_v1_are_listed_as_kserve_does_ready_or_not(store: FolderStore, tmp_path: Path) -> None:
+    store.add(write_package(tmp_path / "other", name="other"), "other", "1")
+    wanted = {
+        "models": [
+            Ref("tiny", "champion"),
+            Ref("other", "champion"),
+            Ref("tiny", "previous"),
+            Ref("absent", "champion"),
+        ]
+    }
+    for path in ("/v1/models", "/v1/models/", "/V1/Models"):
+        response = ask(store, "GET", path, **wanted)
+        assert (response.status_code, response.json()) == (200, {"models": ["absent", "other", "tiny"]})
 
 
 def test_tf_serving_metadata_says_names_types_and_shapes(store: FolderStore) -> None:

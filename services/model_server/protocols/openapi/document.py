@@ -30,7 +30,8 @@ _TAGS = {
 def describe(engine: Engine, settings: Settings) -> dict[str, Any]:
     """Describes the bodies of all dialects, for the models that are loaded now."""
     models = described(engine)
-    paths: Paths = {**open_inference.server_paths(), **native.server_paths(), **mlflow.paths(models)}
+    paths: Paths = {**tf_serving.server_paths(), **open_inference.server_paths(), **native.server_paths()}
+    paths |= mlflow.paths(models)
     schemas: dict[str, Any] = {}
     for model in models:
         paths |= tf_serving.paths(model) | open_inference.paths(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.model_server.errors import ModelServerError, Unauthorized
 from services.model_server.protocols.openapi.models import Described
 from services.model_server.protocols.openapi.operations import SCALE, Paths, body, operation
 from services.model_server.protocols.openapi.schemas import (
@@ -21,6 +22,8 @@ from services.model_server.protocols.openapi.schemas import (
 from services.model_server.protocols.tf_serving import TfServing
 
 _TAG = TfServing.name
+# What can go wrong where no model is asked.
+_SERVER_CODES = {kind: TfServing.codes[kind] for kind in (Unauthorized, ModelServerError)}
 _STATUS = object_of(
     {
         "model_version_status": items_of(
@@ -37,6 +40,12 @@ _STATUS = object_of(
         "ready": {"type": "boolean"},
     }
 )
+
+
+def server_paths() -> Paths:
+    """Returns what is not of one model: the list of them, which is KServe's."""
+    models = object_of({"models": items_of(TEXT, least=0)})
+    return {"/v1/models": {"get": operation(f"{_TAG}.models", _TAG, "The names of all models.", models, _SERVER_CODES)}}
 
 
 def paths(model: Described) -> Paths:

@@ -18,7 +18,7 @@ _MODEL = re.compile(
 
 
 class Address(NamedTuple):
-    """One call: `verb` is status, metadata, predict, classify or regress."""
+    """One call: `verb` is models, status, metadata, predict, classify or regress."""
 
     name: str
     version: str | None
@@ -34,7 +34,7 @@ def read_address(method: str, path: str) -> Address:
         BadRequest: TF Serving's sentence for everything under /v1 that is not one of its addresses.
     """
     if method == "GET" and re.fullmatch(r"/v1/models/?", path, re.IGNORECASE):
-        raise BadRequest("Missing model name in request.")
+        return Address("", None, None, "models")
     match = _MODEL.fullmatch(path)
     verb = (match["verb"] or ("metadata" if match["metadata"] else "status")).lower() if match else ""
     if match is None or method != ("GET" if verb in ("status", "metadata") else "POST"):

@@ -1,7 +1,8 @@
 """TensorFlow Serving's REST dialect, under /v1: status, metadata, predict, classify, regress; KServe V1 reads it too.
 
-Two differences: a single sample without batch dimension is taken and answered in kind, and the status of a model that
-is not ready comes with code 503 (KServe looks at the code, TF Serving's clients look at the body).
+Three differences: a single sample without batch dimension is taken and answered in kind; the status of a model that is
+not ready comes with code 503 (KServe looks at the code, TF Serving's clients look at the body); /v1/models is KServe's
+list, where TF Serving has an error that no client waits for.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class TfServing(Dialect):
         raw = call.scope.get("raw_path")
         path = str(raw, "latin-1").partition("?")[0] if raw else call.scope["path"]
         address = read_address(call.method, path)
+        if address.verb == "models":
+            return Reply(orjson.dumps({"models": sorted({slot.ref.name for slot in self.engine.slots.values()})}))
         if address.verb == "status":
             return self._status(address)
         if address.verb == "metadata":
