@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from services.model_server.errors import DeadlineExceeded
+from services.model_server.extent import extent_of
 from services.model_server.metrics.counters import ServerStats
 from services.model_server.model_store import Stored
 from services.model_server.package import Package
@@ -75,6 +76,7 @@ class Engine(Roster):
             alone=lambda: self.company < _COMPANY,
         )
         served = ServedModel(ref, stored, package, predictor, batcher, cost)
+        served.extent = extent_of(package.contract, package.golden)
         if self._settings.scale_check:
             served.scale = scale_of(package.contract, package.golden)
         return served
@@ -155,7 +157,7 @@ class Engine(Roster):
         """Checks rows; returns when that was, and how many of them are strange."""
         model.predictor.check(rows)
         start = time.perf_counter()
-        return start, strange_rows(rows, model.contract, None if as_is else model.scale)
+        return start, strange_rows(rows, model.contract, None if as_is else model.scale, model.extent)
 
     def _deadline(self, arrival: float, patience_s: float | None) -> float:
         most_s = self._settings.deadline_s

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from services.model_server.extent import Extent
 from services.model_server.metrics.counters import ModelStats
 from services.model_server.model_store import Stored
 from services.model_server.package import Package
@@ -49,6 +50,8 @@ class ServedModel:
         self.cost = cost
         self.scale: Scale | None = None
         """On which scale its values are; None if nobody can tell, or nobody wants to know."""
+        self.extent: Extent | None = None
+        """Where the numbers of its table are; None if it has none."""
         self.loaded_at = datetime.now(UTC)
         self.stats = ModelStats(self.name, self.version, ref.alias or "", self.digest, self.run_id)
         self.stats.queued_rows = lambda: batcher.waiting_rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from services.model_server.engine import Answer
+from services.model_server.extent import Extent
 from services.model_server.package import Contract
 from services.model_server.protocols.cells import listed, unknown_words
 from services.model_server.protocols.ranking import ranked
@@ -44,8 +46,9 @@ def describe(outputs: Array, contract: Contract, top_k: int) -> list[dict[str, A
     return described
 
 
-def warnings(answer: Answer, rows: Array, contract: Contract) -> list[str]:
+def warnings(answer: Answer, rows: Array, model: ServedModel) -> list[str]:
     """Says what in a request training never saw; it was answered all the same."""
+    contract = model.contract
     if contract.input.range is not None:
         low, high = contract.input.range
         strange = f"{answer.strange_rows} of {len(rows)} samples have values outside {low} to {high}"
@@ -57,6 +60,25 @@ def warnings(answer: Answer, rows: Array, contract: Contract) -> list[str]:
                 f"Column '{column.name}' has words that the model does not know: {listed(words)}. "
                 f"It knows: {listed(column.words)}."
             )
+    if model.extent is not None:
+        told += _far_numbers(rows, contract, model.extent)
     if not told:
         told.append(f"{answer.strange_rows} of {len(rows)} samples have values that are not finite.")
     return told[:_MOST_WARNINGS]
+
+
+def _far_numbers(rows: Array, contract: Contract, extent: Extent) -> Iterator[str]:
+    """Says of each column that has numbers far from those of the golden samples, which is the first of them."""
+    for place, column in enumerate(contract.columns):
+        if column.type != "number" or extent.least[place] != extent.least[place]:
+            continue
+        numbers = rows[:, place].astype(np.float64)
+        far = (numbers < extent.low[place]) | (numbers > extent.high[place])
+        found = np.flatnonzero(far & np.isfinite(numbers))
+        if len(found):
+            more = f", and {len(found) - 1} more like it" if len(found) > 1 else ""
+            yield (
+                f"Column '{listed([column.name], 64)}' has {numbers[found[0]]:g} in row {found[0] + 1} of {len(rows)}"
+                f"{more}, far from the golden samples, where it is from {extent.least[place]:g} to "
+                f"{extent.most[place]:g}; check its unit."
+            )

@@ -136,7 +136,7 @@ def _prepared(asked: Asked, model: ServedModel) -> Prepared:
         reply |= {"prediction": predictions[0]} if asked.single else {"predictions": predictions}
         reply |= _pictures(asked)
         if answer.strange_rows:
-            reply["warnings"] = warnings(answer, asked.rows, model.contract)
+            reply["warnings"] = warnings(answer, asked.rows, model)
         encoded = orjson.dumps(reply, option=_OPTIONS)
         return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(answer.outputs) else ())
 
