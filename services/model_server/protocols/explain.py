@@ -20,6 +20,8 @@ from services.model_server.errors import (
 )
 from services.model_server.package import Contract
 from services.model_server.protocols.base import Call, Dialect, Reply
+from services.model_server.protocols.native.bodies import refuse_what_is_no_json
+from services.model_server.protocols.native.options import VERSION, check_query
 from services.model_server.protocols.occlusion import (
     MOST_ROWS,
     background_of,
@@ -45,9 +47,14 @@ class Explain(Dialect):
         """Hides parts of one sample, computes all of it at once, and tells what changed."""
         body = await self.body(call)
         query = call.query()
+        check_query(query, VERSION)
         model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
         contract = model.contract
-        request = load_json(body)
+        try:
+            request = load_json(body)
+        except BadRequest:
+            refuse_what_is_no_json(body, 'one sample as JSON, {"inputs": ...}; POST /predict/NAME reads more')
+            raise
         if not isinstance(request, dict) or "inputs" not in request or request.keys() - {"inputs", "label"}:
             raise BadRequest('The body must be an object like {"inputs": one sample}; "label" may name a class.')
         sample = _one_sample(request["inputs"], contract, body)

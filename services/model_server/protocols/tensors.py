@@ -74,6 +74,10 @@ def load_json(body: bytes, lenient: bool = False, tokens: bool = False) -> Any:
                 return value
             except (ValueError, RecursionError):
                 pass
+        try:
+            body.decode()
+        except UnicodeDecodeError as wrong:
+            raise BadRequest(f"JSON Parse error: the body is not UTF-8, at byte {wrong.start}") from None
         raise BadRequest(f"JSON Parse error: {error.msg} at byte {error.pos}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,89 @@ def test_what_is_no_picture_or_a_bad_one_is_refused(
 )
 def test_an_option_that_cannot_be_is_told(store: FolderStore, query: str, told: str) -> None:
     response = ask(store, "POST", f"{PREDICT}?{query}", png(PIXELS))
+    assert response.status_code == 400
+    assert told in response.json()["error"]
+
+
+JSON_BODY = json.dumps({"inputs": SAMPLE.tolist()}).encode()
+ROWS_BODY = b"39,Oslo,1200.5,1"
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "headers", "told"),
+    [
+        (
+            "topk=2",
+            JSON_BODY,
+            {},
+            "There is no option 'topk' here; did you mean top_k? There are version, alias, top_k",
+        ),
+        ("scael=as-is", JSON_BODY, {}, "did you mean scale?"),
+        ("xyz=1", JSON_BODY, {}, "There is no option 'xyz' here. There are version, alias, top_k, scale."),
+        ("x" * 3000 + "=1", JSON_BODY, {}, "There is no option 'xxx"),
+        ("centre=yes", JSON_BODY, {}, "?centre= is for a picture, and this body is JSON."),
+        ("header=no", JSON_BODY, {}, "?header= is for CSV, and this body is JSON."),
+        ("center=yes", png(PIXELS), {}, "did you mean centre?"),
+        ("header=yes", png(PIXELS), {}, "?header= is for CSV, and this body is a picture."),
+        ("invert=no", ROWS_BODY, CSV, "?invert= is for a picture, and this body is CSV."),
+        ("heder=no", ROWS_BODY, CSV, "did you mean header?"),
+    ],
+)
+def test_what_is_no_option_of_a_body_is_refused_with_what_is(
+    store: FolderStore, query: str, body: bytes, headers: dict[str, str], told: str
+) -> None:
+    response = ask(store, "POST", f"{PREDICT}?{query}", body, headers)
+    assert response.status_code == 400
+    assert told in response.json()["error"]
+    assert len(response.json()["error"]) <= 256
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(JSON_BODY, {}), (png(PIXELS), {}), (JSON_BODY, {"content-type": "application/x-www-form-urlencoded"})],
+)
+def test_options_that_every_body_may_have_are_taken(store: FolderStore, body: bytes, headers: dict[str, str]) -> None:
+    response = ask(store, "POST", f"{PREDICT}?top_k=1&scale=as-is&alias=champion", body, headers)
+    assert response.status_code == 200, response.text
+
+
+CURL = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize("headers", [CURL, {"content-type": "application/json"}, {}])
+def test_what_is_no_json_is_told_what_would_be_read(
+    tmp_path: Path, store: FolderStore, headers: dict[str, str]
+) -> None:
+    tables = FolderStore(tmp_path / "tables")
+    tables.add(write_kind(tmp_path / "table", "binary words"), "tiny", "1")
+    rows = 'rows as JSON, {"inputs": [...]}, or as CSV with content-type: text/csv'
+    for of, body, told in (
+        (
+            store,
+            b"# Regatta\n",
+            'The body is no JSON; this call reads JSON, {"inputs": [...]}, or a PNG or JPEG picture.',
+        ),
+        (tables, b"39,Oslo,1200.5", f"The body is no JSON; this call reads {rows}."),
+        (tables, b"\n age,city\n", f"The body is no JSON; this call reads {rows}."),
+        (tables, b"39", "or CSV with content-type: text/csv"),
+        (store, b'{"inputs": [1', "JSON Parse error"),
+    ):
+        response = ask(of, "POST", PREDICT, body, headers)
+        assert response.status_code == 400
+        assert told in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (png(PIXELS), "The body is a PNG picture; this call reads one sample as JSON"),
+        (jpeg(PIXELS), "The body is a JPEG picture"),
+        (b"GIF89a", "The body is a GIF"),
+        (b"39,Oslo", "The body is no JSON"),
+    ],
+)
+def test_an_explanation_says_that_it_reads_json_alone(store: FolderStore, body: bytes, told: str) -> None:
+    response = ask(store, "POST", PREDICT.replace("predict", "explain"), body)
     assert response.status_code == 400
     assert told in response.json()["error"]
 

@@ -23,13 +23,14 @@ from services.model_server.package import Contract
 from services.model_server.protocols.cells import listed
 from services.model_server.protocols.desk import INLINE_BYTES, Desk
 from services.model_server.protocols.native.multipart import parts_of
-from services.model_server.protocols.native.options import Options, read_options
+from services.model_server.protocols.native.options import Options, check_options, read_options
 from services.model_server.protocols.native.rows import read_rows
 from services.model_server.protocols.tables import read_table
 from services.model_server.protocols.tensors import Array, as_batch, load_samples, refuse_booleans, to_array
 
 # What clients call a body of JSON; curl's -d says a form, and means whatever follows it.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
+_CSV = "CSV with content-type: text/csv"
 _READS, _ELSE = "This call reads PNG and JPEG pictures", "something else"
 _MOST_FILES = 256
 # How much memory the samples of one request may take: small files make large samples.
@@ -86,8 +87,10 @@ class Reader:
         """
         kind = _kind(content_type)
         if kind_of(body) is not None:
+            check_options(query, "a picture")
             return await self._draw([body], read_options(query), contract, form, deadline)
         if kind == "multipart/form-data":
+            check_options(query, "a picture")
             fields, files = parts_of(body, content_type or "", _MOST_FILES)
             return await self._draw(files, read_options({**query, **fields}, fields), contract, form, deadline)
         if kind == "text/csv":
@@ -124,6 +127,7 @@ class Reader:
         return Asked(rows, len(files) == 1, options.top_k, pictures)
 
     async def _read_csv(self, body: bytes, query: Mapping[str, str], contract: Contract, deadline: float) -> Asked:
+        check_options(query, "CSV")
         options = read_options(query)
         if not contract.columns:
             raise BadRequest("CSV is for tables; this model takes arrays as JSON" + _or_pictures(contract) + ".")
@@ -153,9 +157,16 @@ def read_json(body: bytes, content_type: str | None, query: Mapping[str, str], c
         return None
     if body[:1] != b"{" and (other := other_kind(body)) is not None:  # curl calls any file a form
         raise UnsupportedMedia(f"{_READS}; the body is {other}.")
-    request = load_samples(body, contract, (("inputs",),))
+    try:
+        request = load_samples(body, contract, (("inputs",),))
+    except BadRequest:
+        refuse_what_is_no_json(body, _reads(contract))
+        raise
     if not isinstance(request, dict) or "inputs" not in request:
-        raise BadRequest('The body must be an object like {"inputs": [...]}: one sample, or a list of samples.')
+        or_csv = f", or {_CSV}" if contract.columns and not isinstance(request, dict | list) else ""
+        raise BadRequest(
+            f'The body must be an object like {{"inputs": [...]}}: one sample, or a list of samples{or_csv}.'
+        )
     unknown = request.keys() - {"inputs", "top_k"}
     if unknown:
         raise BadRequest(f"The body has unknown keys: {listed(sorted(unknown), 96)}; it takes 'inputs' and 'top_k'.")
@@ -170,6 +181,29 @@ def read_json(body: bytes, content_type: str | None, query: Mapping[str, str], c
         refuse_booleans(body, request["inputs"], contract.input)
         rows, single = as_batch(to_array(request["inputs"], contract.input), contract)
     return Asked(rows, single, top_k)
+
+
+def refuse_what_is_no_json(body: bytes, reads: str) -> None:
+    """Says what a call reads, of a body that does not even begin as JSON: clients call anything a form or JSON.
+
+    Args:
+        body: As it came, and not read as JSON.
+        reads: What would be right, as a part of a sentence.
+
+    Raises:
+        BadRequest: it begins as something else, and not with nothing.
+    """
+    start = body[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if start and start not in b'{["':
+        kind = kind_of(body)
+        told = f"a {kind.upper()} picture" if kind else other_kind(body) or "no JSON"
+        raise BadRequest(f"The body is {told}; this call reads {reads}.")
+
+
+def _reads(contract: Contract) -> str:
+    if contract.columns:
+        return f'rows as JSON, {{"inputs": [...]}}, or as {_CSV}'
+    return 'JSON, {"inputs": [...]}' + _or_pictures(contract).replace("pictures", "a PNG or JPEG picture")
 
 
 def _kind(content_type: str | None) -> str:

@@ -32,6 +32,7 @@ from services.model_server.protocols.desk import Desk
 from services.model_server.protocols.native.answers import describe, identity, warnings
 from services.model_server.protocols.native.bodies import Asked, Reader, read_json
 from services.model_server.protocols.native.listing import describe_slot, task_of
+from services.model_server.protocols.native.options import VERSION, check_options, check_query
 from services.model_server.protocols.tensors import NOT_FINITE, Array, has_nulls
 from services.model_server.served import ServedModel, Slot
 from services.model_server.settings import Settings
@@ -81,14 +82,16 @@ class Native(Dialect):
         model = call.model = find(call)
         prepared = read(call, model, body)
         if prepared is not None:
+            check_options(query, "JSON")
             self.offer(call, find, read)
             return await self.predict(call, model, prepared)
         deadline = call.deadline(self.settings.deadline_s)
         asked = await self._reader.read(body, kind, query, model.contract, self._form(model), deadline)
         return await self.predict(call, model, _prepared(asked, model))
 
-    async def models(self, _: Call) -> Reply:
+    async def models(self, call: Call) -> Reply:
         """Lists every wanted model."""
+        check_query(call.query(), ())
         body = {"ready": self.engine.ready, "models": [self._entry(slot) for slot in self.engine.slots.values()]}
         body["registry"] = {"uri": self.settings.tracking_uri, "reachable": self.engine.stats.registry_up}
         return Reply(orjson.dumps(body, option=_OPTIONS))
@@ -96,12 +99,14 @@ class Native(Dialect):
     async def model(self, call: Call) -> Reply:
         """Says the same of one model, and of the version of it that is asked for."""
         query = call.query()
+        check_query(query, VERSION)
         slot = self.engine.slot_of(call.path_parameter("name"), query.get("version"), query.get("alias"))
         return Reply(orjson.dumps(self._entry(slot), option=_OPTIONS))
 
     async def samples(self, call: Call) -> Reply:
         """Gives golden samples of the version that answers now."""
         query = call.query()
+        check_query(query, ("start", "count", *VERSION))
         model = call.model = self.engine.find(call.path_parameter("name"), query.get("version"), query.get("alias"))
         golden, contract = model.golden, model.contract
         start, count = _whole(query, "start", 0), _whole(query, "count", 16)
