@@ -48,13 +48,17 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Done:
-    """What was done to a picture; sizes are width and height."""
+    """What was done to a picture; sizes are width and height.
+
+    `astray` says that what is drawn is not where golden samples have it; what was done does not include it.
+    """
 
     kind: str
     size: tuple[int, int]
     resized: tuple[int, int]
     inverted: bool
     centred: bool
+    astray: bool = False
 
     def told(self) -> dict[str, Any]:
         """Says it to the client."""
@@ -87,16 +91,18 @@ def draw(head: Head, form: Form, wishes: Wishes) -> tuple[NDArray[Any], Done]:
     pixels = _flat(raster.image, _paper(raster.image, form, wishes))
     if wishes.centre == "yes" and form.channels == 1:
         inverted = _inverts(pixels, form, wishes)
+        astray = False
         pixels, centred = _centred(255 - pixels if inverted else pixels, raster.columns, raster.rows, form)
     else:
         pixels = _resized(pixels, raster.columns, raster.rows, *_fitting(head.size, form, wishes))
         inverted, centred = _inverts(pixels, form, wishes), False
         pixels = _filled(255 - pixels if inverted else pixels, form)
+        astray = form.ground is not None and form.is_astray(_ink(pixels, form))
     # Rounding must not carry white above the range: that would count as a value that training never saw.
     values = (form.low + pixels * np.float32((form.high - form.low) / 255)).clip(form.low, form.high)
     if form.dtype.kind in "iu":
         values = np.rint(values)
-    done = Done(head.kind, head.size, (form.width, form.height), inverted, centred)
+    done = Done(head.kind, head.size, (form.width, form.height), inverted, centred, astray)
     return values.astype(form.dtype).reshape(form.shape), done
 
 
@@ -192,11 +198,18 @@ def _filled(pixels: Pixels, form: Form) -> Pixels:
     return whole
 
 
+def _ink(pixels: Pixels, form: Form) -> Pixels:
+    """What is drawn on the ground of a grey picture, light on dark."""
+    edge = float(np.median(border(pixels)))
+    ink: Pixels = np.clip(edge - pixels if form.ground == "light" else pixels - edge, 0, None)
+    return ink
+
+
 def _centred(pixels: Pixels, columns: Edges, rows: Edges, form: Form) -> tuple[Pixels, bool]:
     """Cuts a picture to what is drawn on its ground, and places that as the training data has it."""
     dark = form.ground != "light"
     edge = float(np.median(border(pixels)))
-    ink = np.clip(pixels - edge if dark else edge - pixels, 0, None)
+    ink = _ink(pixels, form)
     box = ink_box(ink)
     if box is None:
         return np.full((form.height, form.width), edge, np.float32), False

@@ -286,6 +286,40 @@ def test_a_drawing_anywhere_is_centred_as_the_training_data_is() -> None:
     assert np.mean(far) > 3
 
 
+def sheet_of(digit: Any, share: float, at: tuple[float, float] = (0.5, 0.5)) -> bytes:
+    """A digit as PNG, on `share` of the sides of a sheet of 160 pixels; `at` says where the room around it is."""
+    side = round(160 * share)
+    drawn = Image.fromarray((digit * 255 / 16).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    sheet = Image.new("L", (160, 160))
+    sheet.paste(drawn, (round(at[1] * (160 - side)), round(at[0] * (160 - side))))
+    return png(np.asarray(sheet))
+
+
+@pytest.mark.parametrize("ground", ["dark", "light"])
+def test_a_drawing_that_is_small_or_off_the_middle_is_astray_and_no_real_digit_is(ground: str) -> None:
+    samples = LIGHT_ON_DARK if ground == "dark" else 16 - LIGHT_ON_DARK
+    found = form_of(contract_of((8, 8), (0, 16)), golden_of(samples[:16]))
+    assert found is not None
+    for digit in LIGHT_ON_DARK[:300]:
+        assert not read(png((digit if ground == "dark" else 16 - digit) * 255 / 16), found)[1].astray
+        assert not read(sheet_of(digit, 1), found)[1].astray  # auto inverts it where that is needed
+    small = [read(sheet_of(digit, 0.7), found)[1].astray for digit in LIGHT_ON_DARK[:300]]
+    assert all(small)
+    for digit in LIGHT_ON_DARK[:50]:
+        body = sheet_of(digit, 0.4, (0.1, 0.9))
+        assert read(body, found)[1].astray
+        centred = read(body, found, centre="yes")[1]
+        assert (centred.centred, centred.astray) == (True, False)
+
+
+def test_what_shows_nothing_and_what_has_no_ground_is_not_astray() -> None:
+    found = form_of(contract_of((8, 8), (0, 16)), golden_of(LIGHT_ON_DARK[:16]))
+    assert found is not None
+    assert not read(png(np.zeros((40, 40))), found)[1].astray
+    assert not read(sheet_of(LIGHT_ON_DARK[0], 0.2), form((8, 8)))[1].astray
+    assert not read(sheet_of(LIGHT_ON_DARK[0], 0.2), form((8, 8, 3)))[1].astray
+
+
 def test_an_empty_sheet_has_nothing_to_centre() -> None:
     values, done = read(png(np.zeros((50, 50))), digits_form(), centre="yes")
     assert not done.centred

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from services.model_server.errors import BadRequest
 from services.model_server.protocols.desk import Desk
@@ -83,6 +84,29 @@ def test_a_dark_picture_is_no_other_scale(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "cache")
     store.add(write_package(tmp_path / "v1", golden={"inputs": inputs}), "tiny", "1")
     assert ask(store, "POST", PREDICT, png(np.full((2, 2), 9))).status_code == 200  # 0.56 of 16
+
+
+def test_a_small_drawing_is_answered_with_the_way_to_a_better_answer(tmp_path: Path) -> None:
+    digits = load_digits().images[:16].astype(np.float32)
+    store = FolderStore(tmp_path / "cache")
+    store.add(write_package(tmp_path / "v1", shape=(8, 8), golden={"inputs": digits}), "tiny", "1")
+    small = np.zeros((200, 200), np.uint8)
+    small[30:62, 120:152] = np.kron(digits[0] * 255 / 16, np.ones((4, 4)))
+    golden, drawing = png(digits[0] * 255 / 16), png(small)
+    (warning,) = ask(store, "POST", PREDICT, drawing).json()["warnings"]
+    assert "What is drawn is smaller than in the golden samples" in warning
+    assert "centre=yes" in warning
+    for query, body in (("?centre=yes", drawing), ("", golden)):
+        assert "warnings" not in ask(store, "POST", f"{PREDICT}{query}", body).json()
+    files = {"a": golden, "b": drawing, "c": drawing}
+
+    async def work() -> httpx.Response:
+        async with serving(store) as server:
+            response: httpx.Response = await server.client.post(PREDICT, files=files)
+            return response
+
+    (warning,) = run(work()).json()["warnings"]
+    assert "What is drawn in picture 2 of 3, and in 1 more, is smaller" in warning
 
 
 @pytest.mark.parametrize("form", ["grey", "colour"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from services.model_server.engine import Answer
 from services.model_server.extent import Extent
+from services.model_server.images import Done
 from services.model_server.package import Contract
 from services.model_server.protocols.cells import listed, unknown_words
 from services.model_server.protocols.ranking import ranked
@@ -65,6 +66,17 @@ def warnings(answer: Answer, rows: Array, model: ServedModel) -> list[str]:
     if not told:
         told.append(f"{answer.strange_rows} of {len(rows)} samples have values that are not finite.")
     return told[:_MOST_WARNINGS]
+
+
+def astray(pictures: Sequence[Done]) -> list[str]:
+    """Says in which pictures the drawing is not where the model has learned to see it."""
+    found = [number for number, picture in enumerate(pictures, 1) if picture.astray]
+    if not found:
+        return []
+    where = "" if len(pictures) == 1 else f" in picture {found[0]} of {len(pictures)}"
+    where += f", and in {len(found) - 1} more," if len(found) > 1 else ""
+    why = f"What is drawn{where} is smaller than in the golden samples, or further off the middle"
+    return [f"{why}: such an answer is often wrong. centre=yes brings it to their size and place."]
 
 
 def _far_numbers(rows: Array, contract: Contract, extent: Extent) -> Iterator[str]:

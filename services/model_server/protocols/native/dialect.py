@@ -29,7 +29,7 @@ from services.model_server.keys import ApiKeys
 from services.model_server.protocols.base import Call, Dialect, Prepared, Reply
 from services.model_server.protocols.cells import to_cells
 from services.model_server.protocols.desk import Desk
-from services.model_server.protocols.native.answers import describe, identity, warnings
+from services.model_server.protocols.native.answers import astray, describe, identity, warnings
 from services.model_server.protocols.native.bodies import Asked, Reader, read_json
 from services.model_server.protocols.native.listing import describe_slot, task_of
 from services.model_server.protocols.native.options import VERSION, check_options, check_query
@@ -140,8 +140,11 @@ def _prepared(asked: Asked, model: ServedModel) -> Prepared:
         reply: dict[str, Any] = {"model": identity(model)}
         reply |= {"prediction": predictions[0]} if asked.single else {"predictions": predictions}
         reply |= _pictures(asked)
-        if answer.strange_rows:
-            reply["warnings"] = warnings(answer, asked.rows, model)
+        told = warnings(answer, asked.rows, model) if answer.strange_rows else []
+        if asked.pictures:
+            told += astray(asked.pictures)
+        if told:
+            reply["warnings"] = told
         encoded = orjson.dumps(reply, option=_OPTIONS)
         return Reply(encoded, headers=(NOT_FINITE,) if has_nulls(encoded) and not _finite(answer.outputs) else ())
 
