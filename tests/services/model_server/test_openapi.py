@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -204,12 +205,36 @@ def test_two_loaded_versions_and_two_models_are_described_apart(tmp_path: Path) 
     paths = found.document["paths"]
     assert {"/v1/models/tiny/versions/1:predict", "/v1/models/tiny/versions/2:predict"} <= paths.keys()
     assert "/v1/models/other:predict" in paths
+    for label, version in (("champion", 1), ("previous", 2)):
+        of_label, of_version = [
+            paths[f"/v1/models/tiny/{start}:predict"]["post"]["requestBody"]
+            for start in (f"labels/{label}", f"versions/{version}")
+        ]
+        assert of_label == of_version
+        assert f"/v1/models/tiny/labels/{label}/metadata" in paths
+    assert not any("/labels/" in path and "tiny" not in path and "other/labels/champion" not in path for path in paths)
     schemas = found.document["components"]["schemas"]
     assert schemas["tiny.v1.sample"]["items"]["maxItems"] == 2
     assert schemas["tiny.v2.sample"]["maxItems"] == 3
     (versions, *_) = paths["/predict/tiny"]["post"]["parameters"]
     assert versions["schema"]["enum"] == ["1", "2"]
     assert not list(Draft202012Validator(STANDARD).iter_errors(found.document))
+
+
+def test_the_document_says_where_the_server_is_and_which_error_is_no_json(seen: Seen) -> None:
+    (server,) = seen.document["servers"]
+    # Beside the document: a proxy may have put it below another path.
+    assert urljoin("http://proxy/below/openapi.json", f"{server['url']}/livez") == "http://proxy/below/livez"
+    assert "/invocations" in seen.document["info"]["description"]
+    content = seen.document["paths"]["/invocations"]["post"]["responses"]["415"]["content"]
+    others = {
+        kind
+        for path, method, operation in seen.operations()
+        for status, response in operation["responses"].items()
+        if status >= "400" and (path, status) != ("/invocations", "415")
+        for kind in response.get("content", {})
+    }
+    assert (set(content), others) == ({"text/plain"}, {"application/json"})
 
 
 def test_a_server_without_models_describes_itself(tmp_path: Path) -> None:

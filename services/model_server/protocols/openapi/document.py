@@ -47,8 +47,10 @@ def describe(engine: Engine, settings: Settings) -> dict[str, Any]:
         "info": {
             "title": "Regatta model server",
             "version": "1",
-            "description": "The bodies of the models that are loaded now. Errors of all kinds are JSON.",
+            "description": "The bodies of the models that are loaded now. Errors are JSON, but that of /invocations "
+            "about a media type, which is plain text as from MLflow.",
         },
+        "servers": [{"url": ".", "description": "Where this document is, also below another path of a proxy."}],
         "tags": [{"name": name, "description": meaning} for name, meaning in _TAGS.items()],
         "paths": paths,
         "components": {"schemas": schemas},
@@ -65,5 +67,7 @@ def described(engine: Engine) -> list[Described]:
     for served in engine.loaded():
         key = (served.name, served.version)
         if key not in found:
-            found[key] = Described(served, engine.find(served.name) is served)
+            slots = engine.slots_of(served.name)
+            labels = tuple(slot.ref.alias for slot in slots if slot.served is served and slot.ref.alias)
+            found[key] = Described(served, engine.find(served.name) is served, labels)
     return sorted(found.values(), key=lambda model: (model.name, not model.default, int(model.version)))

@@ -21,10 +21,12 @@ class Described:
     Attributes:
         served: The version itself.
         default: Whether the name alone means it.
+        labels: The aliases that name it.
     """
 
     served: ServedModel
     default: bool
+    labels: tuple[str, ...] = ()
 
     @property
     def contract(self) -> Contract:

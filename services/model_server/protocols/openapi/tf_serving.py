@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from services.model_server.errors import ModelServerError, Unauthorized
 from services.model_server.protocols.openapi.models import Described
@@ -52,6 +53,7 @@ def paths(model: Described) -> Paths:
     """Returns the addresses of one version."""
     found: Paths = {}
     starts = [(f"/v1/models/{model.name}/versions/{model.version}", "version")]
+    starts += [(f"/v1/models/{model.name}/labels/{quote(label, safe='')}", f"label.{label}") for label in model.labels]
     if model.default:
         starts.append((f"/v1/models/{model.name}", "name"))
     for start, by in starts:
