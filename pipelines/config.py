@@ -173,9 +173,9 @@ class Execution(Spec):
     and the cores allow. Several have a cap on their memory each."""
     lanes: Annotated[Literal["auto", "off"] | Annotated[int, Field(ge=1)], BeforeValidator(_off_as_word)] = "auto"
     """Trials that a worker trains at once in one compiled program, to the same results as one by one. `auto` measures
-    how many are fastest; `off` trains each by itself with Keras's `fit`, as is done anyway with what no such program
-    can train (the run says why). A sampler that learns from results is not asked for more than an eighth of the
-    budget's trials ahead."""
+    how many are fastest, and trains none so where too few trials could share a program (the run says why); `off` trains
+    each by itself with Keras's `fit`, as is done anyway with what no such program can train. A sampler that learns from
+    results is not asked for more than an eighth of the budget's trials ahead."""
     retries: int = Field(1, ge=0)
     """How often a trial that lost its worker before it got on by an epoch is tried again. One that gets on goes on from
     its last epoch, however often it loses its worker."""

@@ -29,6 +29,7 @@ class Placement:
         judges: Whether a worker judges the best of them in the end, too: one on the CPU, where there is one only.
         gpu_memory_mb: Cap on what each worker's tensors may fill of its GPU, in MiB; None lets it grow as needed.
         probes: Whether a probe trial is to tell first how many workers share a GPU.
+        why: Why they do not train in lanes, where that was not the recipe's own wish.
     """
 
     workers: int
@@ -38,6 +39,7 @@ class Placement:
     judges: bool = False
     gpu_memory_mb: int | None = None
     probes: bool = False
+    why: str = ""
 
     @property
     def most_each(self) -> int:
@@ -58,7 +60,8 @@ def placement(
 
     Args:
         config: The recipe.
-        obstacle: Why trials of this recipe cannot be trained at once in one program; None where they can.
+        obstacle: Why trials of this recipe cannot, or had better not, be trained at once in one program; None where
+            they are.
         cores: That may be used.
         gpus: How many there are.
         free_mb: MiB that are free on the fullest of them; None where nobody knows.
@@ -79,9 +82,9 @@ def placement(
     if not gpus and execution.workers_per_gpu != "auto":
         words = [f"There is no GPU, so execution.workers_per_gpu: {execution.workers_per_gpu} does nothing."]
     if lanes == "off":
-        asked = execution.lanes != "off"
-        words.insert(0, f"Trains one trial at a time: {obstacle}." if asked else "")
-        return Placement(workers, "off", said=_joined(words), gpu_memory_mb=sharing.cap_mb, probes=probes)
+        why = "" if execution.lanes == "off" else str(obstacle)
+        words.insert(0, f"Trains one trial at a time: {why}." if why else "")
+        return Placement(workers, "off", said=_joined(words), gpu_memory_mb=sharing.cap_mb, probes=probes, why=why)
     most = most_at_once(config, workers)
     words.insert(0, f"Trains up to {most} trials at once, in one program." if most > 1 else "")
     judges = workers == 1 and not gpus and execution.executor == "processes"

@@ -22,6 +22,7 @@ from pipelines.judging import JudgeWorker
 from pipelines.laneable import obstacle
 from pipelines.placing import Placement, placement
 from pipelines.probe import Needs, ProbeRequest, ProbeWorker, candidates, probe
+from pipelines.programs import too_many
 from pipelines.readying import get_ready, modules_for
 from pipelines.warm import TrainAndJudge
 from pipelines.worker import TrialWorker, WorkerSettings, environment, shares
@@ -133,8 +134,10 @@ def find_place(
     if config.execution.executor == "ray":
         from pipelines.afar.staffing import place_on_cluster
 
+        if why is None and not config.execution.ray.num_gpus:
+            why = too_many(config, cores=1, samples=data.counts["train"])
         return place_on_cluster(config, why, ahead.cluster if ahead is not None else None)
-    place = _placed(config, why, cache)
+    place = _placed(config, why, cache, data.counts["train"])
     stock = devices.inventory()
     about = [*stock.remarks, *remarks(_precisions(config), [device.capability for device in stock.devices])]
     return replace(place, said=" ".join(word for word in (place.said, *about) if word))
@@ -176,11 +179,13 @@ def settle(
     return replace(found, probes=False)
 
 
-def _placed(config: SweepConfig, why: str | None, cache: Path | None) -> Placement:
-    """Where they train, by what is known of this machine now."""
+def _placed(config: SweepConfig, why: str | None, cache: Path | None, samples: int | None = None) -> Placement:
+    """Where they train, by what is known now of this machine and of the data, if anything."""
     stock = devices.inventory()
     need = None if cache is None or not stock.devices else Needs(cache).recall(config, stock.devices[0])
     gpus = len(devices.gpus())
+    if why is None and not gpus:  # what it takes to compile for one was not measured
+        why = too_many(config, cores=devices.cores(), samples=samples)
     return placement(config, why, cores=devices.cores(), gpus=gpus, free_mb=stock.free_mb, need=need)
 
 
@@ -236,6 +241,7 @@ def make_executor(
         max(1, trials // place.workers),
         min(limit_mb, execution.memory_cap_mb or limit_mb),
         str(cache) if lanes else "",
+        place.why,
     )
     if execution.executor == "inline":
         os.environ.update(environment(cores, found[0] if found else None))

@@ -29,6 +29,7 @@ class WorkerSettings:
         trials: Trials that are to come, as far as is known: what it is worth to look for the fastest number.
         memory_mb: Memory that its process may fill before it is replaced, in MiB: lanes keep below it.
         cache: Folder for what is worth keeping between sweeps; nothing is kept where it is empty.
+        why: Why it trains none in lanes, for the record, where that was not the recipe's own wish.
     """
 
     threads: int
@@ -39,6 +40,7 @@ class WorkerSettings:
     trials: int = 1
     memory_mb: int = 4096
     cache: str = ""
+    why: str = ""
 
 
 class TrialWorker:
@@ -54,6 +56,7 @@ class TrialWorker:
             trials=settings.trials,
             memory_bytes=settings.memory_mb << 20,
             cache=settings.cache,
+            why=settings.why,
         )
         self._board: Switchboard | None = None
 

@@ -127,7 +127,7 @@ def place_on_cluster(config: SweepConfig, why: str | None, agency: RayAgency | N
     if lanes == "off":
         if execution.lanes != "off":
             told.append(f"Trains one trial at a time: {why}.")
-        return Placement(workers, "off", said=" ".join(told))
+        return Placement(workers, "off", said=" ".join(told), why=why or "")
     most = most_at_once(config, workers)
     if most > 1:
         told.append(f"Trains up to {most} trials at once, in one program a worker.")
@@ -168,6 +168,7 @@ def make_ray_executor(
         max(1, trials // place.workers),
         min(execution.memory_limit_mb, cap_mb or execution.memory_limit_mb),
         "lanes" if lanes else "",
+        place.why,
     )
     on_nodes = NodeSettings(
         backing.server if urlsplit(backing.server).scheme in {"http", "https"} else "",

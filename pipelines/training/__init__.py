@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ def make_trainer(
     trials: int = 1,
     memory_bytes: int = 4 << 30,
     cache: str = "",
+    why: str = "",
 ) -> Trainer:
     """The trainer of this worker. Imports TensorFlow: call it where the device is.
 
@@ -29,12 +31,13 @@ def make_trainer(
         trials: Trials that are to come, as far as is known.
         memory_bytes: Memory that this process may fill.
         cache: Folder for what is worth keeping between sweeps; nothing is kept where it is empty.
+        why: Why all are trained with `fit` where `lanes` is `off`, for the record; empty where somebody wants it so.
     """
     from pipelines.training.fit import FitTrainer
 
     fit = FitTrainer(data_bytes)
     if lanes == "off":
-        return OneAtATime(fit.train)
+        return OneAtATime(partial(fit.train, why=why))
     from pipelines.training.lanes.trainer import LanesTrainer
 
     return LanesTrainer(

@@ -42,13 +42,14 @@ def test_workers_are_as_many_as_the_machine_and_the_way_to_train_ask_for(
 def test_what_stands_in_the_way_of_lanes_is_told_and_trials_train_one_at_a_time() -> None:
     found = place(TOO_LARGE, lanes=16)
 
-    assert found == Placement(8, "off", None, "Trains one trial at a time: its data is too large.")
+    assert found == Placement(8, "off", None, "Trains one trial at a time: its data is too large.", why=TOO_LARGE)
     assert found.most_each == 1
 
 
 def test_nothing_is_said_where_lanes_were_not_asked_for() -> None:
     assert place(None, lanes="off").said == ""
     assert place(TOO_LARGE, lanes="off").said == ""
+    assert place(TOO_LARGE, lanes="off").why == ""
 
 
 @pytest.mark.parametrize("lanes", ["auto", 1, 16])

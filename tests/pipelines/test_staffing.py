@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,11 @@ def test_workers_are_made_as_their_place_says(tmp_path: Path, monkeypatch: pytes
     config = recipe(24, execution={"executor": "processes", "recycle_after": 7, "data_memory_mb": 9})
     folder = StudyFolder(tmp_path / "study")
 
-    one_by_one: Any = staffing.make_executor(config, folder, Placement(4, "off"), cache=tmp_path / "lanes", trials=24)
+    alone = Placement(4, "off", why="too large")
+    one_by_one: Any = staffing.make_executor(config, folder, alone, cache=tmp_path / "lanes", trials=24)
     many: Any = staffing.make_executor(config, folder, Placement(2, 16, 20), cache=tmp_path / "lanes", trials=24)
 
-    assert settings_of(one_by_one) == WorkerSettings(2, None, 9, "off", 1, 6, 4096, "")
+    assert settings_of(one_by_one) == WorkerSettings(2, None, 9, "off", 1, 6, 4096, "", "too large")
     assert settings_of(many) == WorkerSettings(4, None, 9, 16, 10, 12, 4096, str(tmp_path / "lanes"))
     assert one_by_one._recycling.after_tasks == 7
     assert many._recycling.after_tasks is None  # a worker of many never rests between two trials; its memory tells
@@ -102,6 +104,33 @@ def test_processes_are_started_for_where_trials_train_if_nothing_about_the_data_
     assert lanes.place is not None
     assert (lanes.place.workers, lanes.place.lanes, len(lanes.recruits)) == (1, "auto", 1)
     assert len(one_by_one.recruits) == 2
+
+
+DIVIDED = {"model.units": {"type": "categorical", "choices": [[units] for units in range(1, 41)]}}
+"""What makes another program of nearly every trial."""
+
+
+def test_trials_that_could_share_no_program_train_one_a_core_from_the_first_process_on(
+    tmp_path: Path, asked: list[tuple[Any, ...]]
+) -> None:
+    config = recipe(24, search_space=DIVIDED, execution={"executor": "processes"})
+    ahead = staffing.recruit(config, cache=tmp_path / "lanes")
+    place = staffing.find_place(config, prepared(tmp_path / "data"), cache=tmp_path / "lanes", ahead=ahead)
+
+    assert (place.workers, place.lanes, place.most, place.judges) == (2, "off", None, False)
+    assert place.why == "24 trials would need about 19 programs, which take longer to compile than they save"
+    assert place.said == f"Trains one trial at a time: {place.why}."
+    assert ahead.fits(place)
+    chosen = recipe(24, search_space=DIVIDED, execution={"executor": "processes", "lanes": 8})
+    assert staffing.find_place(chosen, prepared(tmp_path / "data")).lanes == 8
+
+
+def test_what_programs_save_is_told_by_the_data_when_it_is_there(tmp_path: Path, two_cores: None) -> None:
+    config = recipe(24, search_space=DIVIDED, epochs=20, execution={"executor": "processes"})
+    small = prepared(tmp_path)
+    large = replace(small, counts={"train": 48_000, "validation": 2})
+
+    assert [staffing.find_place(config, data).lanes for data in (small, large)] == ["off", "auto"]
 
 
 def test_trials_in_this_very_process_need_no_other(tmp_path: Path) -> None:
@@ -209,6 +238,11 @@ def test_each_worker_sees_one_gpu_by_its_uuid_and_has_its_share_of_the_memory(tm
     assert [one["CUDA_VISIBLE_DEVICES"] for one in made._environments] == ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]
     assert settings_of(made).gpu_memory_mb == place.gpu_memory_mb == 32_448
     assert settings_of(made).memory_mb == 4096 + (8 << 10), "CUDA's own libraries are no leak"
+
+
+def test_on_a_gpu_nobody_knows_what_programs_save(tmp_path: Path, two_gpus: None) -> None:
+    config = recipe(24, search_space=DIVIDED, execution={"executor": "processes"})
+    assert staffing.find_place(config, prepared(tmp_path)).lanes == "auto"
 
 
 def test_what_others_use_and_what_is_slow_is_said_before_the_start(

@@ -113,10 +113,13 @@ def test_a_worker_makes_its_trainer_as_its_settings_say_and_keeps_it(monkeypatch
 
     monkeypatch.setattr(worker, "_set_up_tensorflow", lambda settings: None)
     monkeypatch.setattr(worker, "make_trainer", make)
-    warm, desk = worker.TrialWorker(worker.WorkerSettings(2, None, 3, "auto", 16, 64, 512, "kept")), ScriptedDesk()
+    warm, desk = (
+        worker.TrialWorker(worker.WorkerSettings(2, None, 3, "auto", 16, 64, 512, "kept", "so")),
+        ScriptedDesk(),
+    )
     for _ in range(2):
         warm(desk)
-    told = {"lanes": "auto", "most_lanes": 16, "trials": 64, "memory_bytes": 512 << 20, "cache": "kept"}
+    told = {"lanes": "auto", "most_lanes": 16, "trials": 64, "memory_bytes": 512 << 20, "cache": "kept", "why": "so"}
     assert made == [(3 << 20, told)]
     assert desk.places == [1]
 

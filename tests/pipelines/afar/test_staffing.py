@@ -74,7 +74,7 @@ def test_each_worker_trains_many_at_once_where_that_can_be_done() -> None:
 def test_what_is_against_many_at_once_is_said() -> None:
     place = place_on_cluster(on_ray(), "the data is larger than the memory", agency(2))
 
-    assert (place.lanes, place.most) == ("off", None)
+    assert (place.lanes, place.most, place.why) == ("off", None, "the data is larger than the memory")
     assert place.said.endswith("Trains one trial at a time: the data is larger than the memory.")
 
 
@@ -93,6 +93,17 @@ def test_a_cluster_without_room_for_one_worker_is_told_with_what_it_has() -> Non
 
 def test_where_nothing_is_to_be_trained_nobody_asks_a_cluster(tmp_path: Path) -> None:
     assert find_place(on_ray(lanes="off"), prepared(tmp_path)).workers == 1
+
+
+def test_trials_that_could_share_no_program_train_one_at_a_time_on_nodes_without_gpus(tmp_path: Path) -> None:
+    units = {"model.units": {"type": "categorical", "choices": [[units] for units in range(1, 41)]}}
+    data = prepared(tmp_path)
+    on_cpus, on_gpus = (
+        recipe(64, search_space=units, execution={"executor": "ray", "ray": {"num_gpus": gpus}}) for gpus in (0, 1)
+    )
+
+    assert find_place(on_cpus, data).why.endswith("programs, which take longer to compile than they save")
+    assert find_place(on_gpus, data).lanes == "auto"
 
 
 def test_what_was_connected_and_not_needed_is_let_go() -> None:
@@ -118,7 +129,7 @@ def test_the_workers_of_a_cluster_are_made_of_what_knows_nothing_of_this_disk(
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
     made, folder = agency(2), StudyFolder(tmp_path / "study")
     config = on_ray(ray={"num_cpus": 3, "state_mb": 10_000})
-    place = Placement(2, "auto", 8)
+    place = Placement(2, "auto", 8, why="for the record")
     backing = Backing(tmp_path / "data" / "digits-1", "http://mlflow:5000")
 
     executor = make_ray_executor(config, folder, place, made, backing, trials=40)
@@ -131,6 +142,7 @@ def test_the_workers_of_a_cluster_are_made_of_what_knows_nothing_of_this_disk(
     assert (on_nodes.server, on_nodes.variables) == ("http://mlflow:5000", {"MLFLOW_TRACKING_TOKEN": "secret"})
     assert on_nodes.most_state_bytes == 400 << 20  # what fits into a message, whatever the recipe says
     assert (settings.threads, settings.most_lanes, settings.trials, settings.cache) == (3, 4, 20, "lanes")
+    assert settings.why == "for the record"
 
 
 @pytest.mark.parametrize("server", ["memory:", "sqlite:///mlflow.db", "./mlruns", ""])

@@ -237,6 +237,17 @@ def test_where_hardly_two_trials_can_share_a_program_the_others_are_trained_by_f
     assert told[2].trainer == "fit: hardly any two trials of this sweep can share a program"
 
 
+def test_a_worker_that_trains_none_in_lanes_says_why_in_each_run(parity: Parity, programs: Programs) -> None:
+    from pipelines.training import make_trainer
+
+    told = all_told(parity, [{}, {}])
+
+    make_trainer(1 << 30, lanes="off", why="hardly two could share a program").work(Offers(told, most=1))
+
+    assert {one.trainer for one in told} == {"fit: hardly two could share a program"}
+    assert programs.widths == []
+
+
 def test_a_trial_that_is_to_be_alone_shares_no_program(parity: Parity, programs: Programs) -> None:
     (told,) = all_told(parity, [{}])
     told.spec = replace(told.spec, alone=True)
