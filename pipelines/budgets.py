@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.config import Budget
@@ -85,7 +85,7 @@ class Meter:
         self._wall_before = spent.wall_s
         self._device_s = spent.device_s
         self._bytes = spent.checkpoint_bytes
-        self._failed_before = counts.failed  # what caused those may be mended
+        self._failed: list[int] = []  # in this start: what caused those of earlier ones may be mended
         self._minimize = direction == "minimize"
         self._best = Best(direction)
         self._since_best = 0
@@ -119,6 +119,7 @@ class Meter:
             case _:
                 self.counts = replace(counts, failed=counts.failed + 1)
                 self._last_failure = result
+                self._failed.append(result.number)
         self._bytes += checkpoint_bytes
         self._streak.note(result)
         self._weigh(result.state, result.value if result.feasible else None)
@@ -173,7 +174,7 @@ class Meter:
         if self._streak.length >= budget.same_failures:
             text = f"{self._streak.length} trials in a row failed in the same way (budget.same_failures)"
             yield Ending("same_failures", text + told)
-        failed = self.counts.failed - self._failed_before
+        failed = len(self._failed)
         if failed > budget.failed_trials:
             yield Ending("failed_trials", f"{failed} trials failed, where {budget.failed_trials} may{told}")
         done = self.counts.complete + self.counts.pruned
@@ -184,7 +185,7 @@ class Meter:
                 "trials", "its only trial is done" if budget.trials == 1 else f"all {budget.trials} trials are done"
             )
         if all_tried and self._combinations is not None:
-            yield Ending(COMBINATIONS, tried(self._combinations))
+            yield Ending(COMBINATIONS, tried(self._combinations, self._failed))
 
     def _weigh(self, state: TrialState, value: float | None) -> None:
         if state is TrialState.FAILED:
@@ -193,9 +194,14 @@ class Meter:
         self._since_best = 0 if better else self._since_best + 1
 
 
-def tried(combinations: int) -> str:
-    """Why a sweep may end before its trials are used up."""
-    return "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"
+def tried(combinations: int, failed: Sequence[int] = ()) -> str:
+    """Why a sweep may end before its trials are used up, and which trials of this start failed on the way."""
+    told = "the only combination is tried" if combinations == 1 else f"all {combinations} combinations are tried"
+    if not failed:
+        return told
+    which, again = ("trials", "these are") if len(failed) > 1 else ("trial", "it is")
+    numbers = ", ".join(map(str, sorted(failed)))
+    return f"{told}, and {which} {numbers} failed; {again} tried once more when the sweep is started again"
 
 
 def spent_before(runs: Iterable[RunHistory], wall_s: float, metric: str) -> Spent:

@@ -22,9 +22,10 @@ MOST_VALUES = 100_000
 class ExhaustiveSpec(SamplerSpec):
     """A sampler that tries every combination once, and is done then.
 
-    A combination whose trial failed is tried again after all the others. Optuna's own samplers of these names stop
-    `Study.optimize` when they are done, which there is none of here; they count a failed trial as tried, and may try
-    one twice or none at all where several trials run at once.
+    A combination whose trial failed, after the attempts that a trial has, counts as tried: what fails by itself would
+    fail without end. The next start of the study, before which its cause may be mended, tries it once more, after those
+    never tried. Optuna's own samplers of these names stop `Study.optimize` when they are done, which there is none of
+    here, and may try one combination twice or none at all where several trials run at once.
     """
 
     learns = False

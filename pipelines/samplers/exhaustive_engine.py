@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class ExhaustiveSampler(optuna.samplers.BaseSampler):
         self._seed = seed
         self._evenness = evenness
         self._current: int | None = None
+        self._given_up: set[int] = set()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing is drawn before it is asked for."""
@@ -61,11 +62,19 @@ class ExhaustiveSampler(optuna.samplers.BaseSampler):
             self._current = trial.number
             # from the storage, as Hyperband shows a sampler only the trials of its own bracket
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-            self._ledger.bring_up(entries((other for other in trials if other.number != trial.number), self._ledger))
+            others = (other for other in trials if other.number != trial.number)
+            self._ledger.bring_up(entries(others, self._ledger, self._given_up))
         values = self._combinations.values(param_name)
         # of the place in the walk rather than of the process, so that a restart changes nothing
         draw = np.random.default_rng((self._seed, trial.number, len(trial.params)))
         return values[int(draw.choice(len(values), p=self._weights(trial, param_name)))]
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Notes what failed under this very sampler, and so in this start of the study: it is not tried again in it."""
+        if state is TrialState.FAIL:
+            self._given_up.add(trial.number)
 
     def _weights(self, trial: FrozenTrial, name: str) -> list[float]:
         fixed = trial.system_attrs.get("fixed_params") or {}
@@ -81,8 +90,15 @@ class ExhaustiveSampler(optuna.samplers.BaseSampler):
         return [share / sum(shares) for share in shares]
 
 
-def entries(trials: Iterable[FrozenTrial], ledger: Ledger) -> Iterator[Entry]:
-    """What a ledger does not know for good yet; what an older study tried is not tried in this one."""
+def entries(trials: Iterable[FrozenTrial], ledger: Ledger, given_up: Container[int] = ()) -> Iterator[Entry]:
+    """What a ledger does not know for good yet; what an older study tried is not tried in this one.
+
+    Args:
+        trials: Those of the study.
+        ledger: Which trials it has for good, it tells itself.
+        given_up: Numbers of trials that failed and are not to be tried again.
+    """
     for trial in trials:
         if trial.number not in ledger and trial.state in _FATES and BORROWED not in trial.user_attrs:
-            yield Entry(trial.number, _FATES[trial.state], trial.params)
+            fate = Fate.TRIED if trial.number in given_up else _FATES[trial.state]
+            yield Entry(trial.number, fate, trial.params)

@@ -14,9 +14,9 @@ class Fate(Enum):
     """What became of a trial."""
 
     TRIED = "tried"
-    """It is at its end, complete or pruned."""
+    """It is at its end: complete, pruned, or given up in this start of the study."""
     FAILED = "failed"
-    """It has no result, so its combination is to be tried again."""
+    """It failed in an earlier start, so its combination is to be tried once more."""
     UNDER_WAY = "under way"
     """It is somebody's, and may still have parameters to draw."""
 
@@ -67,7 +67,7 @@ class Ledger:
                 self._under_way.append(way)
 
     def left(self) -> int:
-        """How many combinations nobody has tried or is about to; one whose trial failed is left.
+        """How many combinations nobody has tried or is about to; one that failed in an earlier start is left.
 
         A trial that has not drawn all of its parameters yet has taken one, although nobody knows which.
         """

@@ -51,7 +51,7 @@ class Known:
         told: What it was told to draw.
         borrowed: Whether it is an older study's.
         restored: Whether it was taken from the journal.
-        again: Whether its combination is to be tried again by a sampler that tries all.
+        again: Whether its combination is to be tried once more by a sampler that tries all.
         drawn: Tells what a trial that is running has drawn by now.
     """
 

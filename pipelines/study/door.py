@@ -109,7 +109,10 @@ class Study:
         return None if self._combinations is None else self._combinations.count()
 
     def left(self) -> int | None:
-        """How many of them no trial has tried or is about to; one that failed is left. None of any other sampler."""
+        """How many of them no trial has tried or is about to; None of any other sampler.
+
+        One that failed before this start is left, as what caused it may be mended; one that fails in it is tried.
+        """
         return self._book.left()
 
     def unfinished(self) -> list[tuple[int, int]]:
@@ -203,7 +206,8 @@ class Study:
             trial.set_user_attr(name, value)
         with no_experimental_warnings():
             self._study.tell(trial, told.values, state=told.state, skip_if_finished=True)
-        self._book.end(number, state, told.point, again=told.state is OptunaState.FAIL)
+        again = told.state is OptunaState.FAIL and not self._asks  # of an earlier start, which the journal tells
+        self._book.end(number, state, told.point, again=again)
 
     def restore(
         self,

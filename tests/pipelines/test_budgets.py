@@ -196,5 +196,18 @@ def test_when_every_combination_is_tried_it_says_so() -> None:
     assert ending.text == "all 6 combinations are tried"
 
 
+def test_when_every_combination_is_tried_it_says_which_failed_in_this_start() -> None:
+    found = meter(combinations=6, counts=Counts(failed=3), failed_trials=3)
+    after(found, failed(number=8), complete(1.0), failed("KeyError: 'b'", number=6))
+
+    ending = found.ending(all_tried=True)
+
+    assert ending is not None
+    assert ending.text == (
+        "all 6 combinations are tried, and trials 6, 8 failed; these are tried once more when the sweep is started "
+        "again"
+    )
+
+
 def test_an_end_that_stops_running_trials_is_told_before_one_that_does_not() -> None:
     assert after(meter(trials=1, target=2.0), complete(1.0)) == "target"

@@ -97,24 +97,45 @@ def test_trials_that_a_killed_controller_left_keep_their_combination(kind: str, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_failed_is_left_and_comes_after_what_was_never_tried(kind: str) -> None:
-    asking = Asking(recipe(search_space=FLAT, sampler=kind))
-    failed = [asking.ask(), asking.ask()]
-    asking.tell(TrialState.FAILED)
-    asking.tell(TrialState.FAILED)
-    assert asking.study.left() == 6
-
-    for left in range(5, 1, -1):
+def test_what_failed_is_tried_and_the_next_start_tries_it_once_more_after_what_was_never_tried(
+    kind: str, tmp_path: Path
+) -> None:
+    storage = tmp_path / "optuna.db"
+    asking = Asking(recipe(search_space=FLAT, sampler=kind), storage)
+    with closing(asking.study):
+        failed = [asking.ask(), asking.ask()]
+        asking.tell(TrialState.FAILED)
+        asking.tell(TrialState.FAILED)
+        assert asking.study.left() == 4
         assert asking.ask() not in failed
-        asking.tell(TrialState.PRUNED if left % 2 else TrialState.COMPLETE)
-        assert asking.study.left() == left
+        asking.tell(TrialState.PRUNED)
+        assert asking.study.left() == 3
 
-    again = [asking.ask(), asking.ask()]
+    asking = Asking(recipe(search_space=FLAT, sampler=kind), storage)
+    with closing(asking.study):
+        for left in range(5, 2, -1):
+            assert asking.study.left() == left
+            assert asking.ask() not in failed
+            asking.tell()
+        again = [asking.ask()]
+        asking.tell(TrialState.FAILED)
+        assert asking.study.left() == 1
+        again.append(asking.ask())  # and not the one that failed in this start
+        asking.tell(TrialState.FAILED)
+        assert asking.study.left() == 0
+
     assert sorted(again, key=str) == sorted(failed, key=str)
-    assert asking.study.left() == 0
-    asking.tell(TrialState.FAILED)
-    assert asking.study.left() == 1
-    assert asking.ask() == again[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sweep_of_nothing_but_failures_has_an_end(kind: str) -> None:
+    asking = Asking(recipe(search_space=FLAT, sampler=kind))
+    params = []
+    while asking.study.left():
+        params.append(asking.ask())
+        asking.tell(TrialState.FAILED)
+
+    assert each_once(params, FLAT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
