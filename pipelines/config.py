@@ -128,12 +128,12 @@ class Budget(Spec):
     """
 
     trials: int = Field(24, ge=1)
-    """Trials that end complete or pruned. Failed ones are replaced."""
+    """Trials that end complete or pruned. Failed ones are replaced, but under a sampler that tries all."""
     failed_trials: int = Field(8, ge=0)
     """Failed trials after which the sweep stops replacing them."""
     same_failures: int = Field(3, ge=2)
-    """Trials in a row that fail with the same exception, after which the sweep stops: it is not the trials then, it is
-    the recipe or the code."""
+    """Trials in a row that fail with the same exception, or whose workers die in the same way at every attempt, after
+    which the sweep stops: it is not the trials then, it is the recipe or the code."""
     wall_s: float | None = Field(None, gt=0)
     """Seconds that the sweep may take, getting workers ready included."""
     device_s: float | None = Field(None, gt=0)

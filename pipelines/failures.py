@@ -78,12 +78,13 @@ class Streak:
     def note(self, result: TrialResult) -> None:
         """Takes one more trial that is over.
 
-        Exceptions are the same when they differ in numbers alone: a shape or an address. A trial that comes to a good
-        end breaks the streak; a worker that was lost or memory that was short says nothing about it.
+        Reasons are the same when they differ in numbers alone: a shape, an address, an exit code. One that lost its
+        workers until it was given up counts like one that raised. A trial that comes to a good end breaks the streak;
+        memory that was short, or a hung trial, says nothing about it.
         """
         if result.state is not TrialState.FAILED:
             self.length, self._last = 0, None
-        elif result.failure in {Failure.ERROR, Failure.INVALID}:
+        elif result.failure in {Failure.ERROR, Failure.INVALID, Failure.LOST}:
             told = _NUMBER.sub("#", result.reason or "")
             self.length = self.length + 1 if told == self._last else 1
             self._last = told

@@ -100,7 +100,14 @@ def test_a_trial_that_comes_to_a_good_end_breaks_a_streak(state: str) -> None:
     assert streak(one, result(state), one) == 1
 
 
-@pytest.mark.parametrize("failure", [Failure.LOST, Failure.MEMORY, Failure.HUNG])
+def test_workers_that_died_in_the_same_way_make_a_streak() -> None:
+    told = [f"worker lost: its process exited with code {code}" for code in (1, 7, 9)]
+
+    assert streak(*(result("FAILED", reason, Failure.LOST) for reason in told)) == 3
+    assert streak(*(result("FAILED", reason, Failure.LOST) for reason in (told[0], "worker lost: SIGSEGV"))) == 1
+
+
+@pytest.mark.parametrize("failure", [Failure.MEMORY, Failure.HUNG])
 def test_what_befell_a_trial_from_outside_neither_breaks_a_streak_nor_adds_to_it(failure: Failure) -> None:
     one = result(reason="KeyError: 'a'", **FAILED)
 

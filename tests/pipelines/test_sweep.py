@@ -828,24 +828,30 @@ def test_pruned_trials_are_tried_ones(site: Site) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_combination_whose_trial_failed_is_tried_again(site: Site, workers: int) -> None:
+def test_a_combination_whose_trial_failed_is_tried_once_more_at_the_next_start(site: Site, workers: int) -> None:
     outcome = site.sweep(six(), by_trial({1: raises, 5: raises}), workers)
 
-    assert over(outcome) == ("combinations", Counts(complete=6, failed=2))
+    assert over(outcome) == ("combinations", Counts(complete=4, failed=2))
+    assert outcome.ending.text.startswith("all 6 combinations are tried, and trials 1, 5 failed; ")
+    assert len(set(tried(site))) == 4
+
+    mended = site.sweep(six(), workers=workers)
+
+    assert over(mended) == ("combinations", Counts(complete=6, failed=2))
+    assert mended.ending.text == "all 6 combinations are tried"
     assert len(set(tried(site))) == 6
     assert_exactly(site, 6, failed=2)
 
 
-def test_a_combination_that_fails_over_and_over_ends_the_sweep_as_too_many_failures_do(site: Site) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_combinations_that_end_their_worker_come_to_an_end(site: Site, workers: int) -> None:
     def without_tanh(spec: TrialSpec) -> Talk:
-        return raises(spec) if spec.config["model"]["activation"] == "tanh" else trains(spec)
+        return dies(spec) if spec.config["model"]["activation"] == "tanh" else trains(spec)
 
-    outcome = site.sweep(six(failed_trials=5), without_tanh)
-    assert over(outcome) == ("failed_trials", Counts(complete=4, failed=6))
+    outcome = site.sweep(six(failed_trials=5), without_tanh, workers)
 
-    mended = site.sweep(six(failed_trials=5))
-    assert over(mended) == ("combinations", Counts(complete=6, failed=6))
-    assert len(set(tried(site))) == 6
+    assert over(outcome) == ("combinations", Counts(complete=4, failed=2))
+    assert len({run.tags["regatta.sampled"] for run in site.runs().values()}) == 6
 
 
 @pytest.mark.parametrize("workers", [1, 3, 8])
@@ -1134,6 +1140,13 @@ def test_the_same_exception_in_a_row_stops_the_sweep_and_is_shown(site: Site) ->
 
     assert over(outcome) == ("same_failures", Counts(complete=2, failed=3))
     assert outcome.ending.text.endswith("the last, trial 4: ValueError: no such layer")
+
+
+def test_workers_that_die_of_every_trial_stop_the_sweep(site: Site) -> None:
+    outcome = site.sweep(recipe(20), by_trial(dict.fromkeys(range(2, 20), dies)))
+
+    assert over(outcome) == ("same_failures", Counts(complete=2, failed=3))
+    assert "trial 4: worker lost: " in outcome.ending.text
 
 
 def test_a_full_disk_under_a_worker_stops_the_sweep_and_costs_no_trial(site: Site) -> None:
