@@ -144,6 +144,11 @@ class Meter:
         return self._wall_before + self._clock() - self._begun
 
     @property
+    def start_seconds(self) -> float:
+        """Wall seconds of this start alone."""
+        return self._clock() - self._begun
+
+    @property
     def device_seconds(self) -> float:
         """Seconds of training, over all workers."""
         return self._device_s + sum(self._clock() - began for began in self._running.values())

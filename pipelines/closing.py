@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.arrival import Arrival
+from pipelines.budgets import Meter
 from pipelines.config import SweepConfig
 from pipelines.errors import HomeError, NothingToPromote, PromotionRefused, RegattaError, TrackingError
 from pipelines.facts import StudyFacts
@@ -64,7 +64,7 @@ class Closing:
         self._history: StudyHistory | None = None
         self._draft: Draft | None = None
 
-    def close(self, outcome: Outcome, begun: float, phases: Phases, promote: Promote | None) -> Summary:
+    def close(self, outcome: Outcome, meter: Meter, phases: Phases, promote: Promote | None) -> Summary:
         """Delivers, promotes where asked, writes the report, closes the parent run, delivers again."""
         history = self._history = self._gathered()
         candidates = candidates_of(history, self._config)
@@ -91,13 +91,14 @@ class Closing:
                 "yellow",
             )
         several = len(self._config.objectives) > 1
-        self._parent.note_end(outcome.ending, phases.seconds, self._study.front() if several else None)
+        spent = phases.with_earlier(history.phases)
+        self._parent.note_end(outcome.ending, meter.seconds, spent, self._study.front() if several else None)
         history = replace(
             self._with_importances(self._up_to_date(history)),
             champion=promoted.as_champion() if promoted else None,
-            seconds=time.monotonic() - begun,
+            seconds=meter.seconds,
             ended=outcome.ending.text,
-            phases={**history.phases, **phases.seconds},
+            phases=spent,
         )
         best = best and self._with_run(best)
         write_report(history, self._folder.report, self._draft)
@@ -113,7 +114,8 @@ class Closing:
             best=best,
             promoted=promoted,
             not_promoted=None if refused is None else str(refused),
-            seconds=time.monotonic() - begun,
+            seconds=meter.start_seconds,
+            study_seconds=meter.seconds,
             written=self._journal.written,
             delivered=self._sender.delivered,
             problem=self._sender.problem or next(iter(self._sender.refused), None),

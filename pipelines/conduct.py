@@ -177,7 +177,7 @@ def conduct(
         on_disk = StudyOnDisk(config, facts, data, user_folder, folder, journal, server, sender.run_id)
         trains = partial(_trainer, config, folder, data, place, executor, home, open_rooms)
         promoter = partial(promote_with, judge, on_disk, trainer=trains)
-    return closing.close(outcome, begun, phases, promoter)
+    return closing.close(outcome, meter, phases, promoter)
 
 
 def _trainer(

@@ -66,17 +66,20 @@ class ParentRun:
             path.write_bytes(sample_grid(train.x, train.y, data.facts))
             self._run.keep(path)
 
-    def note_end(self, ending: Ending, spent: Mapping[str, float], front: tuple[int, ...] | None) -> None:
+    def note_end(
+        self, ending: Ending, seconds: float, spent: Mapping[str, float], front: tuple[int, ...] | None
+    ) -> None:
         """Writes down what the report says about the sweep as a whole, so that it can be written again later.
 
         Args:
             ending: What ended the sweep.
-            spent: Seconds by what they went to.
+            seconds: Wall seconds of all starts.
+            spent: The same by what they went to, as far as the starts came to say it.
             front: Numbers of the trials that no other one beats, where there are several objectives.
         """
         self._run.log(
-            {"seconds": sum(spent.values())} | {f"system/seconds_{name}": seconds for name, seconds in spent.items()},
-            step=self._starts - 1,  # a point for each start of the sweep
+            {"seconds": seconds} | {f"system/seconds_{name}": value for name, value in spent.items()},
+            step=self._starts - 1,  # a point for each start of the sweep: what was spent by its end
             tags={
                 "regatta.ended": ending.text,
                 "regatta.ended_by": ending.by,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -21,3 +21,7 @@ class Phases:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+    def with_earlier(self, earlier: Mapping[str, float]) -> dict[str, float]:
+        """The same, with what earlier starts spent added to each phase."""
+        return {name: earlier.get(name, 0.0) + self.seconds.get(name, 0.0) for name in {**earlier, **self.seconds}}

@@ -24,7 +24,7 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     table.add_column(overflow="fold")
     table.add_row(
         "trials",
-        f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed, in {summary.seconds:.0f} s",
+        f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed, {_time(summary)}",
     )
     table.add_row("ended", _sentence(summary.ending.text))
     if best is not None and best.value is not None:
@@ -66,6 +66,12 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
     elif summary.promoted is not None:
         name = summary.promoted.version.name
         console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)
+
+
+def _time(summary: Summary) -> str:
+    """How long it took; the trials of earlier starts were not trained in this one's time."""
+    now, whole = f"{summary.seconds:.0f} s", f"{summary.study_seconds:.0f} s"
+    return f"in {now}" if now == whole else f"in {whole} over all starts; this one took {now}"
 
 
 def _sentence(text: str) -> str:

@@ -20,6 +20,8 @@ class Summary:
         ending: What ended the sweep.
         not_promoted: Why the best trial was not even judged, or None.
         refused: Whether that is a rule of the recipe which it breaks.
+        seconds: That this start of the sweep took.
+        study_seconds: That all its starts took.
         problem: Why the record is not all in MLflow, or None.
         address: Of the sweep in MLflow's web page, or None where there is none.
     """
@@ -33,6 +35,7 @@ class Summary:
     promoted: Promoted | None
     not_promoted: str | None
     seconds: float
+    study_seconds: float
     written: int
     delivered: int
     problem: str | None
@@ -66,6 +69,7 @@ class Summary:
             **({"front": list(self.history.front)} if self.history.front else {}),
             "registered": promoted and promoted.registered(),
             "seconds": round(self.seconds, 3),
+            "study_seconds": round(self.study_seconds, 3),
             "journal": {"written": self.written, "delivered": self.delivered},
             "ended": {"by": self.ending.by, "text": self.ending.text},
             "problem": self.problem if self.delivered < self.written else None,

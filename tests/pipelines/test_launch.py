@@ -129,7 +129,7 @@ def test_the_json_summary_has_the_keys_that_others_rely_on(site: Site) -> None:
 
     assert set(told) == {
         "study", "experiment_id", "parent_run_id", "trials", "best", "registered", "seconds", "journal",
-        "ended", "problem", "not_promoted", "address", "report",
+        "ended", "problem", "not_promoted", "address", "report", "study_seconds",
     }  # fmt: skip
     assert told["ended"] == {"by": "trials", "text": "all 3 trials are done"}
     assert set(told["trials"]) == {"complete", "pruned", "failed"}
@@ -576,6 +576,33 @@ def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_t
     assert summary.address is not None
     assert summary.address in text
     assert "make predict" in text
+
+
+def test_the_time_of_a_study_is_that_of_all_its_starts_and_that_of_a_start_is_told_as_such(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = site.run()
+    monkeypatch.setattr(conduct, "wall_seconds", lambda entries, uid: 95.0)  # what the journal tells of earlier starts
+
+    second = site.run()
+
+    assert first.seconds == pytest.approx(first.study_seconds, abs=1.0)
+    assert f"0 failed, in {first.seconds:.0f} s " in shown(first)
+    assert second.study_seconds == pytest.approx(95.0 + second.seconds, abs=1.0)
+    assert f"in {second.study_seconds:.0f} s over all starts; this one took {second.seconds:.0f} s" in shown(second)
+    assert second.history.seconds == pytest.approx(95.0 + second.seconds, abs=1.0)
+    (parent,) = [run for run in site.runs().values() if run.tags.get("regatta.kind") == "sweep"]
+    assert parent.summary["seconds"] == pytest.approx(95.0 + second.seconds, abs=1.0)
+    assert second.to_json()["study_seconds"] > 95 > second.to_json()["seconds"]
+
+
+def test_what_the_time_went_to_adds_up_over_the_starts_of_a_study(site: Site) -> None:
+    first = site.run()
+    second = site.run(recipe(5))
+
+    assert first.history.phases.keys() <= second.history.phases.keys()
+    assert all(second.history.phases[name] >= seconds for name, seconds in first.history.phases.items())
+    assert second.history.phases["trials"] > first.history.phases["trials"]
 
 
 def test_the_summary_for_people_says_what_is_still_to_be_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
