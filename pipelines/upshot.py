@@ -69,7 +69,6 @@ class Summary:
             **({"front": list(self.history.front)} if self.history.front else {}),
             "registered": promoted and promoted.registered(),
             "seconds": round(self.seconds, 3),
-            "study_seconds": round(self.study_seconds, 3),
             "journal": {"written": self.written, "delivered": self.delivered},
             "ended": {"by": self.ending.by, "text": self.ending.text},
             "problem": self.problem if self.delivered < self.written else None,

@@ -81,6 +81,7 @@ class MemoryTracker(Tracker):
             run.status = "RUNNING"
             run.tags = {key: value for key, value in run.tags.items() if key not in TAGS_OF_AN_END} | dict(entry.tags)
             run.params |= entry.params
+            run.name = entry.tags.get(RUN_NAME, run.name)
             return run_id
 
     def log(self, run_id: str, entries: Sequence[Logged]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import UID_TAG, Refused, Unavailable
-from pipelines.tracking.entries import TAGS_OF_AN_END, Logged, RunBegun
+from pipelines.tracking.entries import RUN_NAME, TAGS_OF_AN_END, Logged, RunBegun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +47,8 @@ def begin(
                 client.delete_tag(run_id, tag)
         _log(client, run_id, params=entry.params, tags=tags)
         return found
-    run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=entry.name)
+    name = tags.get(RUN_NAME, entry.name)  # a server takes no run that is called one thing and told another
+    run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=name)
     if not run.info.run_id:  # what MLflow's client makes of an answer without content
         raise Unavailable(f"{without_secrets(client.tracking_uri)} gave no answer that says whether the run was made")
     _log(client, str(run.info.run_id), params=entry.params)

@@ -190,6 +190,14 @@ class TrackerContract(ABC):
                 seen = self.see(tracker, named)
                 assert (seen.name, seen.tags["a"], seen.tags["c"]) == ("trial 7 refused", "b", "d")
 
+    def test_a_run_that_was_renamed_before_it_is_made_anew_is_called_so(
+        self, tracker: Tracker, study: str, experiment_id: str
+    ) -> None:
+        begun = RunBegun(f"{study}-00002", study, "is judged", BEGUN_MS, tags={"mlflow.runName": "trial 7 refused"})
+        run_id = tracker.begin(begun, experiment_id, None, suspect=True)
+
+        assert self.see(tracker, run_id).name == "trial 7 refused"
+
     def test_a_later_tag_wins(self, tracker: Tracker, run_id: str) -> None:
         states = ("RUNNING", "PRUNED", "COMPLETE")
 
