@@ -116,6 +116,17 @@ def make_importable() -> None:
     importlib.invalidate_caches()  # a file written a moment ago counts
 
 
+def source_of(module: str) -> Path | None:
+    """The file of a module, found without importing it; None where it is no Python file, or not there."""
+    make_importable()
+    try:
+        spec = getattr(sys.modules.get(module), "__spec__", None) or _find(module.split("."))[0]
+    except Exception:  # an import hook of somebody else's may raise anything
+        return None
+    path = Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    return path if path is not None and path.is_file() else None
+
+
 _ELSEWHERE: ContextVar[bool] = ContextVar("own code may be elsewhere", default=False)
 
 
@@ -133,8 +144,13 @@ def may_be_elsewhere() -> Iterator[None]:
         _ELSEWHERE.reset(before)
 
 
+def looked_for() -> bool:
+    """Whether recipes are read with a look at the code that they name; see `may_be_elsewhere`."""
+    return not _ELSEWHERE.get()
+
+
 def _checked(reference: str) -> str:
-    wrong = None if _ELSEWHERE.get() else check(reference)
+    wrong = check(reference) if looked_for() else None
     if wrong is not None:
         raise ValueError(wrong)
     return reference

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipelines.callbacks.base import CallbackSpec, Surroundings
+from pipelines.own_calls import unknown_arguments
 from pipelines.own_code import Arguments, Reference, load
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class OwnCallback(CallbackSpec):
     """Where it is, as `module:Class`; the module is looked for in the current folder too."""
     arguments: Arguments = Field(default_factory=dict)
     """Keyword arguments of its constructor; each can be searched, as `callbacks.<label>.arguments.<argument>`."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        wrong = unknown_arguments(info.data["path"], arguments) if "path" in info.data else None
+        if wrong is not None:
+            raise ValueError(wrong)
+        return arguments
 
     def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The callback, with its arguments.

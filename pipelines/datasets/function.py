@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipelines.datasets.arrays import FORMS, Given, is_frame
 from pipelines.datasets.base import HeldOutSpec, Source
@@ -17,6 +17,7 @@ from pipelines.datasets.rows import Stream
 from pipelines.errors import DataError
 from pipelines.inputs import Kind
 from pipelines.mistakes import did_you_mean
+from pipelines.own_calls import unknown_arguments
 from pipelines.own_code import Arguments, Reference, load, told
 from pipelines.tasks import Task
 
@@ -41,6 +42,14 @@ class Function(HeldOutSpec):
     """The function, as `module:name`; the module is looked for here and among what is installed."""
     arguments: Arguments = Field(default_factory=dict)
     """Its arguments by name."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        wrong = unknown_arguments(info.data["function"], arguments) if "function" in info.data else None
+        if wrong is not None:
+            raise ValueError(wrong)
+        return arguments
 
     def load(self, folder: Path | None, task: Task | None = None) -> Source:
         """What the function returns, images as they are or float32, a table as float32."""

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
+from pipelines.own_calls import unknown_arguments
 from pipelines.own_code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
 
@@ -31,6 +32,14 @@ class FunctionModel(ModelSpec):
     """The function, as `module:function`; looked for in the current folder too."""
     arguments: Arguments = Field(default_factory=dict)
     """What it is called with beside inputs and head, by name; each can vary, such as `model.arguments.width`."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        wrong = unknown_arguments(info.data["function"], arguments, given=2) if "function" in info.data else None
+        if wrong is not None:
+            raise ValueError(wrong)
+        return arguments
 
     @model_validator(mode="after")
     def _prepares_itself(self) -> Self:

@@ -237,19 +237,19 @@ def test_what_a_function_must_not_return_is_told(load: Load, tmp_path: Path, ret
 @pytest.mark.parametrize(
     ("signature", "arguments", "words"),
     [
-        (
-            "",
-            {"count": 3},
-            "takes (), which `arguments` does not fit: got an unexpected keyword argument 'count'.",
-        ),
         ("count", {}, "mine:data takes (count), which `arguments` does not fit: missing a required argument: 'count'."),
-        ("count, *, scale=2", {"count": 1, "scal": 3}, "mine:data takes (count, *, scale=2), which"),
+        ("*counts", {"scal": 3}, "mine:data takes (*counts), which"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told(load: Load, signature: str, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError) as caught:
         load("X, Y", signature=signature, **arguments)
     assert words in str(caught.value)
+
+
+def test_arguments_that_the_text_does_not_have_are_refused_when_the_recipe_is_read(load: Load) -> None:
+    with pytest.raises(ValidationError, match="'scal' is no argument of mine:data; did you mean 'scale'"):
+        load("X, Y", signature="count, *, scale=2", count=1, scal=3)
 
 
 def test_an_error_of_the_users_own_choice_is_passed_on(load: Load) -> None:
@@ -270,7 +270,7 @@ def test_a_module_that_fails_is_told(tmp_path: Path) -> None:
 
 
 def test_a_function_that_is_not_there_is_refused_when_the_recipe_is_read(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def data(): pass\n")
+    (tmp_path / "mine.py").write_text("def data(a=None): pass\n")
     with pytest.raises(ValidationError, match="has no 'date'; did you mean 'data'"):
         Function(function="mine:date")
     spec = Function(function="mine:data", arguments={"a": [1, {"b": None}]})
