@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.datasets.places import find
+from pipelines.home import user_data_folder
 from pipelines.params import flat_params
 from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import Study
@@ -19,7 +21,12 @@ SAMPLES = 3
 
 
 def preview_json(config: SweepConfig) -> dict[str, Any]:
-    """The preview as plain types."""
+    """The preview as plain types.
+
+    Raises:
+        DataError: A file of the user's own that the data set names is not there.
+    """
+    _look_for_data(config)
     space = SearchSpace(config.search_space)
     return {
         "study": config.study,
@@ -33,7 +40,12 @@ def preview_json(config: SweepConfig) -> dict[str, Any]:
 
 
 def preview(config: SweepConfig, console: Console) -> None:
-    """Prints the preview for a person."""
+    """Prints the preview for a person.
+
+    Raises:
+        DataError: A file of the user's own that the data set names is not there.
+    """
+    _look_for_data(config)
     budget = config.budget
     aims = ", ".join(f"{objective.sense} {objective.metric}" for objective in config.objectives)
     console.print(f"[bold]{config.study}[/]: {aims}, nothing is run")
@@ -69,7 +81,13 @@ def preview(config: SweepConfig, console: Console) -> None:
     sooner = budget.model_dump(exclude_none=True, exclude={"trials", "failed_trials", "same_failures"})
     if sooner:
         console.print(f"it ends sooner with {', '.join(f'{name} {value:g}' for name, value in sooner.items())}")
-    console.print("The data was not opened: whether it is there, and goes with the rest, shows when the sweep begins.")
+    console.print("The data was not opened: whether it goes with the rest shows when the sweep begins.")
+
+
+def _look_for_data(config: SweepConfig) -> None:
+    for path in (getattr(config.dataset, field, None) for field in ("path", "test_path")):
+        if path:
+            find(path, user_data_folder())
 
 
 def _aims(config: SweepConfig) -> list[str]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from pipelines.config import SweepConfig
+from pipelines.errors import DataError
 from pipelines.preview import preview, preview_json, sampled
 from pipelines.search_space import SearchSpace
 
@@ -46,6 +50,22 @@ def test_a_space_without_entries_can_be_shown() -> None:
     stream = io.StringIO()
     preview(config, Console(file=stream, width=200))
     assert "0 parameters" in stream.getvalue()
+
+
+@pytest.mark.parametrize("how", [preview_json, lambda config: preview(config, Console(file=io.StringIO()))])
+def test_a_file_of_data_that_is_not_there_is_told(how: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig.model_validate(
+        {"study": "own", "dataset": {"name": "csv", "path": "mine.csv", "target": "y", "test_path": "tets.csv"}}
+    )
+    with pytest.raises(DataError, match=r"'mine\.csv' was not found"):
+        how(config)
+    (tmp_path / "mine.csv").write_text("x,y")
+    (tmp_path / "test.csv").write_text("x,y")
+    with pytest.raises(DataError, match=r"'tets\.csv' was not found.*did you mean 'test\.csv'"):
+        how(config)
+    (tmp_path / "tets.csv").write_text("x,y")
+    how(config)
 
 
 def test_objectives_constraints_and_what_comes_first_are_said() -> None:
