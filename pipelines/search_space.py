@@ -112,6 +112,7 @@ class SearchSpace:
                 wrong[inside[-1].name] = f"does not go with the rest of the space: {place} {message}"
                 known[place] = message
         for parameter in parameters:
+            reached: dict[str, tuple[str, list[str]]] = {}  # by what is wrong: told of the first value, and all of them
             for value in parameter.probes():
                 found = {
                     place: f"{place} {message}".strip()
@@ -119,9 +120,15 @@ class SearchSpace:
                     if (place not in known or _within(place, parameter.place))
                     and _concerns(place, parameter.place, places)
                 }
-                if found and parameter.name not in wrong:
+                if found:
                     hint = _list_in_list(parameter.distribution) if any(map(_wants_list, found.values())) else ""
-                    wrong[parameter.name] = f"would reach {value!r}: {'; '.join(found.values())}{hint}"
+                    told = f"{'; '.join(found.values())}{hint}"
+                    reached.setdefault(told.partition(", got ")[0], (told, []))[1].append(repr(value))
+            if reached and parameter.name not in wrong:
+                # where all of them are wrong in the same way, it is not about the values
+                most = 1 if [len(values) for _, values in reached.values()] == [len(parameter.probes())] else None
+                said = [f"would reach {' and '.join(values[:most])}: {told}" for told, values in reached.values()]
+                wrong[parameter.name] = "; and ".join(said)
         return wrong
 
     def _wrong_together(self, base: Mapping[str, Any]) -> dict[str, str]:

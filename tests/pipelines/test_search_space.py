@@ -295,6 +295,17 @@ def test_a_space_that_could_leave_the_configs_limits_is_wrong(space: str, name: 
     assert words in wrong[name]
 
 
+def test_every_choice_that_is_wrong_is_named() -> None:
+    (message,) = wrong_in("optimizer.learning_rate: [0.1, fast, slow, -1]").values()
+    assert message.startswith("would reach 'fast' and 'slow': optimizer.learning_rate must be a number")
+    assert "; and would reach -1: optimizer.learning_rate must be greater than 0" in message
+
+
+def test_a_path_that_is_wrong_is_told_of_the_first_choice_alone() -> None:
+    (message,) = wrong_in("optimizer.learnin_rate: [0.1, 0.2, 0.3]").values()
+    assert message.startswith("would reach 0.1: optimizer.learnin_rate is no known key")
+
+
 def test_a_range_is_wrong_only_where_it_leaves_the_limits() -> None:
     space = "optimizer: {sgd: {momentum: {type: float, low: 0, high: 1}, learning_rate: [0.1]}}\nbatch_size: [8]"
     assert list(wrong_in(space)) == ["optimizer.sgd.momentum"]
