@@ -118,6 +118,10 @@ class Choices(Spec):
         return "one of " + ", ".join(json.dumps(choice) for choice in self.choices)
 
 
+_ELSEWHERE = {"values", "min", "max", "distribution", "q", "mu", "sigma", "probabilities"}
+"""Keys in which other tools write ranges and choices; no kind of a part has such a name."""
+
+
 def _kind(data: Any) -> str:
     """Tells what an entry is meant to be, from its form."""
     if isinstance(data, FloatRange | IntRange | Choices):
@@ -129,7 +133,9 @@ def _kind(data: Any) -> str:
             return str(data["type"])
         if data.keys() & {"low", "high", "choices"}:
             return "range without a type"
-        return "node" if isinstance(data.get("name"), str) else "branches"
+        if isinstance(data.get("name"), str):
+            return "node"
+        return "range of another tool" if data.keys() & _ELSEWHERE and data.keys() <= _ELSEWHERE else "branches"
     if isinstance(data, Node):
         return "node"
     return "branches" if isinstance(data, Branches) else "constant"
@@ -138,9 +144,14 @@ def _kind(data: Any) -> str:
 def _kind_inside(data: Any) -> str:
     """The same inside a branch, where a mapping may also be one that is simply part of the config."""
     kind = _kind(data)
+    if kind == "range of another tool":  # `{values: [0.1, 0.2]}` may be a mapping of the config's own here
+        kind = "branches"
     if kind == "branches" and isinstance(data, dict):
         contents = [value for value in data.values() if value is not None]
-        kinds_only = all(isinstance(value, dict) and _kind(value) in {"branches", "node"} for value in contents)
+        kinds_only = all(
+            isinstance(value, dict) and _kind(value) in {"branches", "node", "range of another tool"}
+            for value in contents
+        )
         return "branches" if data and kinds_only else "node"
     return kind
 

@@ -35,11 +35,21 @@ SHORT_WORDS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
 """What people write who mean something that looks nothing like it."""
 
 
+_AS_WRITTEN = (
+    "is written as a range, {type: float, low: 0.0001, high: 0.01, log: true} (type int for whole numbers), or as a "
+    "list of choices, [16, 32]"
+)
+_PREFIX = 3  # letters of a word that are enough to tell which one it begins
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'adam'?` where a known word is near, otherwise nothing."""
     known = list(known)
     if SHORT_WORDS.get(word) in known:
         return f"; did you mean '{SHORT_WORDS[word]}'?"
+    begun = [other for other in known if len(word) >= _PREFIX and other.startswith(word)]
+    if begun:  # `test_acc` is cut short rather than mistyped: `test_auc` is nearer by letters
+        return f"; did you mean '{min(begun, key=len)}'?"
     near = difflib.get_close_matches(word, known, n=5, cutoff=0.6)
     # swapped letters are the commonest slip: 'adma' is meant for 'adam' rather than for 'adamax'
     best = max(near, key=lambda other: sorted(other) == sorted(word), default=None)
@@ -90,7 +100,8 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
     if kind == "missing":
         return "is missing"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _wrong_kind(kind, got, context) + _label_meant(detail["loc"], root)
+        listed = kind == "union_tag_not_found"
+        return _wrong_kind(kind, got, context) + _label_meant(detail["loc"], root, listed=listed)
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
     if kind == "literal_error":
@@ -110,7 +121,9 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
 def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
     if context.get("discriminator") in {"_kind()", "_kind_inside()"}:  # an entry of the search space
         if isinstance(got, dict):
-            return f"its type must be float, int or categorical, got {got.get('type')!r}"
+            if got.keys() & {"type", "low", "high", "choices"}:
+                return f"its type must be float, int or categorical, got {got.get('type')!r}"
+            return f"{_AS_WRITTEN}, got {_short(got)}"
         return (
             f"must be a range {{type: float, low: …, high: …}}, a list of choices, or kinds to choose from, "
             f"got {_short(got)}"
@@ -122,12 +135,19 @@ def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
     return "needs a `name` that says which kind it is"
 
 
-def _label_meant(location: Sequence[str | int], root: type[BaseModel]) -> str:
-    """A hint where the key of a mapping of parts is nearly the name of a kind: `early_stoping: {patience: 3}`."""
-    if len(location) != 2 or location[0] not in root.model_fields:
+def _label_meant(location: Sequence[str | int], root: type[BaseModel], *, listed: bool) -> str:
+    """A hint where the key of a mapping of parts is nearly the name of a kind: `early_stoping: {patience: 3}`.
+
+    Args:
+        location: Of the part.
+        root: The class that all of it was meant for.
+        listed: Whether the kinds that there are follow.
+    """
+    if not 1 <= len(location) <= 2 or location[0] not in root.model_fields:
         return ""
     kinds = [kind_name(spec) or "" for spec in specs_within(root.model_fields[str(location[0])].annotation)]
-    return did_you_mean(str(location[1]), kinds) if isinstance(location[1], str) else ""
+    hint = did_you_mean(str(location[1]), kinds) if len(location) == 2 and isinstance(location[1], str) else ""
+    return hint + (f"; there are {', '.join(kinds)}" if listed and kinds else "")
 
 
 def _known_keys(location: Sequence[str | int], root: type[BaseModel]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from pipelines.models.layered import LayeredModel
@@ -15,10 +15,15 @@ from pipelines.models.layered import LayeredModel
 if TYPE_CHECKING:
     import keras
 
-Activation = Literal[
+_Activation = Literal[
     "relu", "tanh", "sigmoid", "linear", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
     "softsign", "relu6", "hard_sigmoid", "hard_silu", "exponential",
 ]  # fmt: skip
+_OTHER_NAMES = {"swish": "silu", "hard_swish": "hard_silu"}
+Activation = Annotated[
+    _Activation, BeforeValidator(lambda name: _OTHER_NAMES.get(name, name) if isinstance(name, str) else name)
+]
+"""Keras takes both names of the same thing; a config has one."""
 KernelInitializer = Literal[
     "auto", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
     "variance_scaling", "random_uniform", "random_normal", "truncated_normal", "zeros", "ones",

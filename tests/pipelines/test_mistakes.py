@@ -60,6 +60,22 @@ def test_a_hint_is_given_only_where_a_word_is_near(word: str, hint: str) -> None
     assert did_you_mean(word, ["sgd", "adam"]) == hint
 
 
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("test_acc", ["test_auc", "test_accuracy"], "test_accuracy"),
+        ("ada", ["adagrad", "adam"], "adam"),
+    ],
+)
+def test_a_word_that_is_cut_short_means_what_it_begins(word: str, known: list[str], meant: str) -> None:
+    assert did_you_mean(word, known) == f"; did you mean '{meant}'?"
+
+
+def test_a_part_without_a_kind_is_told_the_kinds() -> None:
+    (message,) = explained({"optimizer": {"learning_rate": 0.1}}).values()
+    assert message.startswith("needs a `name` that says which kind it is; there are sgd, adagrad, ")
+
+
 def test_mistakes_come_in_the_order_of_the_file() -> None:
     error = ConfigError("a.yaml", [Mistake("b", "late", 7), Mistake("--set", "said"), Mistake("a", "early", 2)])
     assert str(error).splitlines() == [
