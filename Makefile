@@ -34,9 +34,12 @@ COMPOSED = $(or $(PYTHON),python3) -m services.compose
 PYTHON   = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
 
+# one value may have spaces of its own; several are separated by spaces, and have none
+SETTINGS = $(if $(filter 1,$(words $(foreach item,$(SET),$(findstring =,$(item))))),--set '$(SET)',\
+	$(foreach item,$(SET),--set '$(item)'))
 SWEEP_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers $(WORKERS)) \
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(LANES),--lanes $(LANES)) \
-	$(foreach item,$(SET),--set '$(item)') $(if $(FRESH),--fresh) $(ARGS)
+	$(SETTINGS) $(if $(FRESH),--fresh) $(ARGS)
 
 # 4: the champion kept its place, which is an answer and no error of make's
 UNLESS_REFUSED = || { code=$$?; [ $$code -eq 4 ] || exit $$code; }
@@ -49,7 +52,7 @@ sweep: $(RUNTIME) $(if $(filter ray,$(EXECUTOR)),$(RAY))  ## run a sweep: CONFIG
 	@$(REGATTA) sweep $(CONFIG) $(SWEEP_FLAGS) $(UNLESS_REFUSED)
 
 train: $(RUNTIME)  ## train one model: CONFIG=…, or a recorded run again: ARGS="--run RUN_ID"
-	@$(REGATTA) train $(if $(findstring --run,$(ARGS)),,$(CONFIG)) $(foreach item,$(SET),--set '$(item)') $(ARGS)
+	@$(REGATTA) train $(if $(findstring --run,$(ARGS)),,$(CONFIG)) $(SETTINGS) $(ARGS)
 
 promote: $(RUNTIME)  ## judge the best trial of STUDY on the sealed test set and register it
 	@$(REGATTA) promote $(STUDY) $(ARGS) $(UNLESS_REFUSED)

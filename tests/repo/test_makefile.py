@@ -73,6 +73,8 @@ def test_readme_and_contributing_name_real_targets(repository: Path) -> None:
         (["CONFIG=a.yaml", "TRIALS=3", "WORKERS=2"], ["sweep", "a.yaml", "--trials", "3", "--workers", "2"]),
         (["EXECUTOR=inline", "LANES=off", "FRESH=1"], ["--executor", "inline", "--lanes", "off", "--fresh"]),
         (["SET=a.b=1 c=[1,2]"], ["--set", "'a.b=1'", "--set", "'c=[1,2]'"]),
+        (["SET=search_space.batch_size=[16, 32]"], ["--set", "'search_space.batch_size=[16,", "32]'"]),
+        (["SET=optimizer={name: adam, beta_1: 0.8}"], ["--set", "'optimizer={name:", "adam,", "beta_1:", "0.8}'"]),
         (["ARGS=--dry-run --json"], ["--dry-run", "--json"]),
     ],
 )
