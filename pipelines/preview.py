@@ -9,6 +9,7 @@ from rich.table import Table
 from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.datasets.places import find
 from pipelines.home import user_data_folder
+from pipelines.oddities import oddities
 from pipelines.params import flat_params
 from pipelines.search_space import SearchSpace, overlay
 from pipelines.study import Study
@@ -49,7 +50,7 @@ def preview(config: SweepConfig, console: Console) -> None:
     budget = config.budget
     aims = ", ".join(f"{objective.sense} {objective.metric}" for objective in config.objectives)
     console.print(f"[bold]{config.study}[/]: {aims}, nothing is run")
-    for line in _aims(config):
+    for line in (*oddities(config), *_aims(config)):
         console.print(line, highlight=False)
     console.print()
     parameters = SearchSpace(config.search_space).parameters()

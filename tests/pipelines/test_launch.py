@@ -656,6 +656,12 @@ def test_what_ended_a_sweep_is_said_and_said_again_where_nothing_is_left(
     assert site.executors[1].assigned == []
 
 
+def test_what_looks_like_a_slip_of_the_recipe_is_said_before_it_trains(site: Site) -> None:
+    site.run(recipe(2, search_space={}))
+
+    assert site.output.getvalue().startswith("Nothing varies but the seed: ")
+
+
 def test_a_study_that_could_not_begin_leaves_nothing_behind(site: Site) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         site.run(recipe(3, warm_start={"study": "nowhere"}))
