@@ -12,8 +12,8 @@ def oddities(config: SweepConfig) -> list[str]:
     said = []
     if not config.search_space and config.budget.trials > 1:
         said.append(
-            f"Nothing varies but the seed: the recipe has no search_space, so its {config.budget.trials} trials are one "
-            f"training with other seeds."
+            f"Nothing varies but the seed: the recipe has no search_space, so its {config.budget.trials} trials are "
+            "one training with other seeds."
         )
     for objective in config.objectives:
         better = "minimize" if objective.metric in COSTS else direction_of(objective.metric)
