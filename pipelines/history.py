@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.config import SweepConfig
+from pipelines.distributions import FloatRange, IntRange
 from pipelines.front import best_trial, front_of
 from pipelines.home import StudyFolder
 from pipelines.records import CallbackAct, StudyHistory, TrialHistory, TrialPicture, TrialState
+from pipelines.search_space import SearchSpace
 from pipelines.tracking.durations import Untold, concludes
 from pipelines.tracking.durations import wall_seconds as wall_seconds  # for those who ask for `device_seconds`, too
 from pipelines.tracking.entries import (
@@ -283,4 +285,9 @@ def gather(
         pick=pick if several else None,
         ended=told.get("regatta.ended"),
         phases={name.removeprefix(_PHASE): value for name, value in spent.items() if name.startswith(_PHASE)},
+        logarithmic=frozenset(
+            found.name
+            for found in SearchSpace(config.search_space).parameters()
+            if isinstance(found.distribution, FloatRange | IntRange) and found.distribution.log
+        ),
     )

@@ -351,6 +351,7 @@ class StudyHistory:
             all of them, scaled over the front.
         ended: What ended the sweep, in a sentence, or None.
         phases: Wall seconds of the sweep by what they went to: `workers` (getting ready), `trials`, `promotion`, ….
+        logarithmic: Names of the parameters that the recipe has drawn evenly in their logarithm.
     """
 
     study: str
@@ -367,3 +368,4 @@ class StudyHistory:
     pick: str | None = None
     ended: str | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
+    logarithmic: frozenset[str] = frozenset()

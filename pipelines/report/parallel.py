@@ -150,7 +150,7 @@ def _param_axis(summary: Summary, lines: list[TrialHistory], path: str) -> Paral
     having = [trial.params[path] for trial in lines if path in trial.params]
     if all(is_number(setting) for setting in having):
         values = [_finite(setting) for setting in settings]
-        log = by_factors(having)
+        log = path in summary.history.logarithmic or by_factors(having)
         found, places = _numbers(values, min(having), max(having), log=log, few=sorted(set(having)))
         return ParallelAxis(short, path, found, places, log=log)
     chosen = [str(trial.params[path]) if path in trial.params else None for trial in lines]

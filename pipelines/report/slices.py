@@ -25,7 +25,8 @@ def slice_figure(summary: Summary, path: str, axis: Axis) -> Any:
         add_dots(figure, summary, trials, axis, lambda trial: float(trial.params[path]))
         few = sorted(set(settings)) if len(set(settings)) <= 6 else []
         ticks = {"tickvals": few, "ticktext": [tick_text(tick) for tick in few]} if few else {}
-        figure.update_xaxes(**({"type": "log", "tickformat": "~g", "dtick": 1} if by_factors(settings) else {}) | ticks)
+        log = path in summary.history.logarithmic or by_factors(settings)
+        figure.update_xaxes(**({"type": "log", "tickformat": "~g", "dtick": 1} if log else {}) | ticks)
     else:
         groups = _categories(summary, trials, path)
         places = {trial.number: place for place, (_, group) in enumerate(groups) for trial in group}

@@ -118,6 +118,21 @@ def test_a_study_is_called_by_its_recipe(folder: StudyFolder) -> None:
     assert (history.importances, history.champion, history.seconds) == ({"a": 1.0}, champion, 3.0)
 
 
+def test_a_study_knows_what_its_recipe_draws_by_factors(folder: StudyFolder) -> None:
+    space = {
+        "optimizer": {
+            "adam": {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+            "sgd": {"momentum": {"type": "float", "low": 0.1, "high": 0.9}},
+        },
+        "model.units": [[8], [16]],
+    }
+    history = gather(
+        folder, recipe(search_space=space), lambda uid: None, importances={}, champion=None, links={}, seconds=None
+    )
+
+    assert history.logarithmic == {"optimizer.adam.learning_rate"}
+
+
 def test_a_run_knows_its_config_its_checkpoint_and_whether_it_is_open(folder: StudyFolder) -> None:
     from pipelines.tracking.journal import read_all
 

@@ -23,6 +23,7 @@ from pipelines.report.parallel import (
     parallel_told,
 )
 from pipelines.report.scales import by_factors, tick_text, ticks
+from pipelines.report.slices import slice_figure
 from pipelines.report.summary import Summary
 from tests.pipelines.test_report import Page, study, trial
 
@@ -100,6 +101,18 @@ def test_an_axis_is_logarithmic_above_a_ratio_and_never_with_a_zero(
     values: list[float], ratio: float, log: bool
 ) -> None:
     assert axis_for(values, ratio=ratio).log is log
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_what_the_recipe_draws_by_factors_is_shown_so_whatever_was_drawn(declared: bool) -> None:
+    rates = [0.002, 0.003, 0.0035, 0.004, 0.0045, 0.005, 0.0055, 0.006]  # by chance from less than a decade
+    trials = [trial(number, value=rate, params={"rate": rate}) for number, rate in enumerate(rates)]
+    told = Summary(study(*trials, logarithmic=frozenset({"rate"} if declared else ())))
+
+    axis = next(found for found in parallel_of(told).axes if found.path == "rate")
+    assert axis.log is declared
+    figure = slice_figure(told, "rate", axis_for([0.1, 0.2], ratio=30.0))
+    assert (figure.layout.xaxis.type == "log") is declared
 
 
 def test_a_loss_is_drawn_by_factors_sooner_than_an_accuracy() -> None:
