@@ -26,7 +26,7 @@ from pipelines.placing import Placement
 from pipelines.progress import Progress
 from pipelines.promote import StudyOnDisk, promote_with
 from pipelines.promotion.judge import Judge
-from pipelines.recipes import check_with_data
+from pipelines.recipes import changed, check_with_data
 from pipelines.reconcile import mend_study
 from pipelines.seats import named
 from pipelines.stack import tracking_server
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.config import SweepConfig
+
+
+_MOST_PATHS = 5  # that are named where a recipe has changed
 
 
 def conduct(
@@ -238,6 +241,12 @@ def _say_what_goes_on(study: Study, console: Console) -> None:
         say(console, f"Study '{study.name}' goes on: {done} trials are done{rest}.")
 
 
+def _named(paths: list[str]) -> str:
+    """` (epochs, model.units and 3 more)`; empty where there is none to name."""
+    more = f" and {len(paths) - _MOST_PATHS} more" if len(paths) > _MOST_PATHS else ""
+    return f" ({', '.join(paths[:_MOST_PATHS])}{more})" if paths else ""
+
+
 def _take_up(
     config: SweepConfig,
     folder: StudyFolder,
@@ -256,7 +265,9 @@ def _take_up(
         return goes_on.go_on(config, server), None
     aside: Path | None = None
     if folder.exists():
-        why = "as --fresh asks" if fresh else "as the recipe has changed"
+        why = "as --fresh asks"
+        if not fresh:
+            why = f"as the recipe has changed{_named(changed(StudyFacts.read(folder).config, config))}"
         aside = folder.set_aside()
         say(
             console,

@@ -19,6 +19,7 @@ from pipelines.draws import told
 from pipelines.errors import ConfigError, Mistake
 from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
+from pipelines.params import flat_params
 from pipelines.samplers import ITSELF, Sampler, highest, varying
 from pipelines.search_space import SearchSpace
 from pipelines.spec import kinds_of
@@ -174,6 +175,22 @@ def identity(config: SweepConfig) -> str:
     }
     parts["callbacks"] = list(parts["callbacks"].items())  # Keras calls them in this order
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def changed(before: Mapping[str, Any], config: SweepConfig) -> list[str]:
+    """Paths of what makes a recipe another study than the one before it, as far as a value differs.
+
+    Args:
+        before: The older recipe, as plain JSON types.
+        config: The recipe now.
+    """
+    older, now = (
+        flat_params({name: part for name, part in recipe.items() if name not in _SAME_STUDY})
+        for recipe in (before, config.model_dump(mode="json"))
+    )
+    later = {name for name in LATER if name not in before}  # what older recipes did not have yet
+    paths = dict.fromkeys((*now, *older))
+    return [path for path in paths if older.get(path) != now.get(path) and path.split(".")[0] not in later]
 
 
 def _check_space(raw: Mapping[str, Any], config: SweepConfig | None) -> dict[str, str]:

@@ -193,7 +193,20 @@ def test_the_same_recipe_with_a_larger_budget_goes_on_with_the_study(site: Site)
 
 @pytest.mark.parametrize(
     ("config", "how", "why"),
-    [(recipe(3, epochs=5), {}, "as the recipe has changed"), (recipe(3), {"fresh": True}, "as --fresh asks")],
+    [
+        (recipe(3, epochs=5), {}, "as the recipe has changed (epochs)."),
+        (
+            recipe(3, batch_size=64, model={"name": "dense", "units": [9]}),
+            {},
+            "as the recipe has changed (model.units, batch_size).",
+        ),
+        (
+            recipe(3, seed=7, epochs=2, batch_size=1, precision="mixed_bfloat16", xla="off", class_weight="balanced"),
+            {},
+            "as the recipe has changed (class_weight, epochs, batch_size, precision, xla and 1 more).",
+        ),
+        (recipe(3), {"fresh": True}, "as --fresh asks."),
+    ],
 )
 def test_another_study_of_the_same_name_keeps_the_one_before_aside(
     site: Site, config: SweepConfig, how: dict[str, Any], why: str
