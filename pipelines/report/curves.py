@@ -91,13 +91,14 @@ def curves_figure(summary: Summary, metric: str, budget: int) -> Curves:
     following = complete[len(leading) :]
     by_state = {state: [trial for trial in trials if trial.state is state] for state in TrialState}
     thick = 1.2 if len(trials) < 100 else 0.8
+    others = "other complete" if best else "complete"
     for name, group, color, dash in (
         ("failed", by_state[TrialState.FAILED], WARN, "dot"),
         (INFEASIBLE, broken, GREY, "dot"),
-        ("complete", following, PALE, "solid"),
+        ("other complete", following, PALE, "solid"),
         ("pruned", by_state[TrialState.PRUNED], GREY, "dash"),
         ("running", by_state[TrialState.RUNNING], TINT, "dashdot"),
-        ("the best tenth" if following else "complete", leading, TINT, "solid"),
+        ("the best tenth" if following else others, leading, TINT, "solid"),
     ):
         if group:
             style = {"line": {"color": color, "dash": dash, "width": thick}, "opacity": 0.5 if dash == "dash" else 0.9}

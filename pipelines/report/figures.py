@@ -107,7 +107,8 @@ def add_dots(
         hollow = "-open" if form.endswith("-open") else ""
         symbols = [(form, f"triangle-up{hollow}", f"triangle-down{hollow}")[edge] for edge in edges]
         style = {"color": color, "symbol": symbols, "size": size, "line": {"color": color, "width": 1.3}}
-        groups.append((f"{name} ({len(group)})", group, style))
+        told = "other complete" if name == "complete" and summary.best in trials else name
+        groups.append((f"{told} ({len(group)})", group, style))
     best = [trial for trial in trials if trial is summary.best]
     ring = {"symbol": "circle", "color": ACCENT, "size": 12, "line": {"color": "#ffffff", "width": 2}}
     groups.append((f"best: trial {best[0].number}" if best else "", best, ring))

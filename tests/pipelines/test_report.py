@@ -144,7 +144,7 @@ def test_a_pruned_trial_is_drawn_apart_from_complete_ones_and_never_wins() -> No
     for name in ("figure-history", "curves-0", "figure-slice-0"):
         assert trace_of(shown[name], "pruned")["meta"]["trials"] == [2]
         assert trace_of(shown[name], "best: trial 1")["meta"]["trials"] == [1]
-        assert sorted(trace_of(shown[name], "complete")["meta"]["trials"]) == [0, 3]
+        assert sorted(trace_of(shown[name], "other complete")["meta"]["trials"]) == [0, 3]
     assert trace_of(shown["curves-0"], "pruned")["line"]["dash"] == "dash"
     assert trace_of(shown["curves-0"], "pruned")["line"]["color"] != TINT
     assert all("open" in symbol for symbol in trace_of(shown["figure-history"], "pruned")["marker"]["symbol"])

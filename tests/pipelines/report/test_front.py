@@ -134,7 +134,7 @@ def test_a_trial_that_breaks_a_constraint_never_wins_and_says_what_it_broke() ->
     assert "breaks val_accuracy by 0.125" in shown.data["labels"]["5"]
     for name in ("figure-history", "curves-0", "figure-slice-0"):
         assert trace_of(shown.data[name], "breaks a constraint")["meta"]["trials"] == [5]
-        assert trace_of(shown.data[name], "complete")["meta"]["trials"] == [1]
+        assert trace_of(shown.data[name], "other complete")["meta"]["trials"] == [1]
 
 
 def test_where_no_complete_trial_keeps_the_constraints_none_is_the_best() -> None:

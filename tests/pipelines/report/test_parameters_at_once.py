@@ -109,10 +109,18 @@ def test_what_the_recipe_draws_by_factors_is_shown_so_whatever_was_drawn(declare
     trials = [trial(number, value=rate, params={"rate": rate}) for number, rate in enumerate(rates)]
     told = Summary(study(*trials, logarithmic=frozenset({"rate"} if declared else ())))
 
-    axis = next(found for found in parallel_of(told).axes if found.path == "rate")
-    assert axis.log is declared
+    found = parallel_of(told)
+    assert found is not None
+    assert [each.log for each in found.axes if each.path == "rate"] == [declared]
     figure = slice_figure(told, "rate", axis_for([0.1, 0.2], ratio=30.0))
     assert (figure.layout.xaxis.type == "log") is declared
+
+
+def test_the_best_is_not_counted_twice_among_the_dots() -> None:
+    trials = [trial(number, value=0.1 + number, params={"rate": number}) for number in range(4)]
+    figure = slice_figure(Summary(study(*trials)), "rate", axis_for([0.1, 3.1], ratio=1000.0))
+
+    assert {"other complete (3)", "best: trial 0"} <= {found.name for found in figure.data}
 
 
 def test_a_loss_is_drawn_by_factors_sooner_than_an_accuracy() -> None:
