@@ -11,6 +11,23 @@ from pipelines.mistakes import did_you_mean
 from pipelines.own_code import looked_for, source_of
 
 
+def accepted(reference: str | None, arguments: dict[str, Any], given: int = 0) -> dict[str, Any]:
+    """Returns the arguments, for the validator of a config that names code of the user's.
+
+    Args:
+        reference: The code; None where the recipe names none that can be called.
+        arguments: As for `unknown_arguments`.
+        given: As for `unknown_arguments`.
+
+    Raises:
+        ValueError: The code does not take them.
+    """
+    wrong = None if reference is None else unknown_arguments(reference, arguments, given)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return arguments
+
+
 def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[str], given: int = 0) -> str | None:
     """What is wrong with the names of arguments, as a sentence, or None.
 

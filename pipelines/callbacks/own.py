@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipelines.callbacks.base import CallbackSpec, Surroundings
-from pipelines.own_calls import unknown_arguments
+from pipelines.own_calls import accepted
 from pipelines.own_code import Arguments, Reference, load
 
 if TYPE_CHECKING:
@@ -39,10 +39,7 @@ class OwnCallback(CallbackSpec):
     @field_validator("arguments")
     @classmethod
     def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        wrong = unknown_arguments(info.data["path"], arguments) if "path" in info.data else None
-        if wrong is not None:
-            raise ValueError(wrong)
-        return arguments
+        return accepted(info.data.get("path"), arguments)
 
     def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The callback, with its arguments.

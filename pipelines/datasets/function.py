@@ -17,7 +17,7 @@ from pipelines.datasets.rows import Stream
 from pipelines.errors import DataError
 from pipelines.inputs import Kind
 from pipelines.mistakes import did_you_mean
-from pipelines.own_calls import unknown_arguments
+from pipelines.own_calls import accepted
 from pipelines.own_code import Arguments, Reference, load, told
 from pipelines.tasks import Task
 
@@ -46,10 +46,7 @@ class Function(HeldOutSpec):
     @field_validator("arguments")
     @classmethod
     def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        wrong = unknown_arguments(info.data["function"], arguments) if "function" in info.data else None
-        if wrong is not None:
-            raise ValueError(wrong)
-        return arguments
+        return accepted(info.data.get("function"), arguments)
 
     def load(self, folder: Path | None, task: Task | None = None) -> Source:
         """What the function returns, images as they are or float32, a table as float32."""

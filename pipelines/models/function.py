@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
-from pipelines.own_calls import unknown_arguments
+from pipelines.own_calls import accepted
 from pipelines.own_code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
 
@@ -36,10 +36,7 @@ class FunctionModel(ModelSpec):
     @field_validator("arguments")
     @classmethod
     def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        wrong = unknown_arguments(info.data["function"], arguments, given=2) if "function" in info.data else None
-        if wrong is not None:
-            raise ValueError(wrong)
-        return arguments
+        return accepted(info.data.get("function"), arguments, given=2)
 
     @model_validator(mode="after")
     def _prepares_itself(self) -> Self:

@@ -48,7 +48,7 @@ from services.model_server.protocols.open_inference.request import shown
 from services.model_server.protocols.open_inference.statistics import describe_stats
 from services.model_server.protocols.probes import ALIVE, readiness
 from services.model_server.protocols.tensors import load_json
-from services.model_server.protocols.unpacking import ENCODINGS, unpacked
+from services.model_server.protocols.unpacking import ENCODINGS
 from services.model_server.served import ServedModel
 from services.model_server.settings import Settings
 
@@ -135,16 +135,12 @@ class OpenInference(Dialect):
         )
 
     async def _infer(self, call: Call, address: Address) -> Reply:
-        body = await call.body(packed=True)
-        if b"content-encoding" in call.headers:
-            encoding = call.header(b"content-encoding")
-            body = await unpacked(body, encoding, self.settings.max_body_bytes)
+        body = await self.body(call)
         model = call.model = self._find(address)
         header = call.header(HEADER)
         read = partial(read_body, header)
-        if b"content-encoding" not in call.headers:
-            most_bytes = SHORT_BYTES if header is None else self.settings.max_body_bytes  # bytes are not read twice
-            self.offer(call, lambda _: self._find(address), read, most_bytes)
+        most_bytes = SHORT_BYTES if header is None else self.settings.max_body_bytes  # bytes are not read twice
+        self.offer(call, lambda _: self._find(address), read, most_bytes)
         return await self.predict(call, model, read(call, model, body))
 
     def _find(self, address: Address) -> ServedModel:
