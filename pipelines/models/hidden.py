@@ -15,13 +15,13 @@ from pipelines.models.layered import LayeredModel
 if TYPE_CHECKING:
     import keras
 
-_Activation = Literal[
+ActivationName = Literal[
     "relu", "tanh", "sigmoid", "linear", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
     "softsign", "relu6", "hard_sigmoid", "hard_silu", "exponential",
 ]  # fmt: skip
 _OTHER_NAMES = {"swish": "silu", "hard_swish": "hard_silu"}
 Activation = Annotated[
-    _Activation, BeforeValidator(lambda name: _OTHER_NAMES.get(name, name) if isinstance(name, str) else name)
+    ActivationName, BeforeValidator(lambda name: _OTHER_NAMES.get(name, name) if isinstance(name, str) else name)
 ]
 """Keras takes both names of the same thing; a config has one."""
 KernelInitializer = Literal[

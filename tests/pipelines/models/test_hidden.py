@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipelines.models.cnn import CnnModel
 from pipelines.models.dense import DenseModel
-from pipelines.models.hidden import Activation, BiasInitializer, HiddenLayer, KernelInitializer
+from pipelines.models.hidden import ActivationName, BiasInitializer, HiddenLayer, KernelInitializer
 from tests.pipelines.models.samples import GREY, MULTICLASS, NUMBERS, build, outputs, raw
 
 PER_LAYER = tuple(HiddenLayer.__dataclass_fields__)
@@ -87,7 +87,7 @@ def test_every_field_with_another_number_of_values_is_told_at_once() -> None:
     assert [error["loc"] for error in caught.value.errors()] == [("activation",), ("dropout",)]
 
 
-@pytest.mark.parametrize("activation", get_args(get_args(Activation)[0]))
+@pytest.mark.parametrize("activation", get_args(ActivationName))
 def test_every_activation_is_keras_own_and_stays_in_its_layer_where_nothing_stands_between(
     keras: Any, activation: str
 ) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pipelines.models.dense import DenseModel
-from pipelines.models.hidden import Activation
+from pipelines.models.hidden import ActivationName
 from pipelines.models.onnx_operators import teach_tf2onnx
 from tests.pipelines.models.samples import NUMBERS, build, outputs, raw
 
 
-@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("activation", get_args(ActivationName))
 def test_every_activation_can_be_exported(keras: Any, export: Any, run_onnx: Any, activation: str) -> None:
     model = build(keras, DenseModel, NUMBERS, units=[8, 8], activation=activation, bias_initializer="random_normal")
     x = raw(NUMBERS, 50)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.losses import SHORT_NAMES, Loss, default_loss
-from pipelines.models.hidden import Activation
+from pipelines.models.hidden import ActivationName
 from pipelines.optimizers import Optimizer
 from pipelines.schedules import LearningRate
 from pipelines.spec import kinds_of
@@ -47,8 +47,7 @@ def test_every_loss_and_every_activation_is_compared() -> None:
     of_tasks = {default_loss(task).name for task in Task}  # type: ignore[attr-defined]  # every kind has one
     assert losses - {None} | of_tasks == set(kinds_of(Loss))
     activations = {name for case in MODELS.values() for name in case.get("model", {}).get("activation", ())}
-    names, _ = get_args(Activation)  # and what makes one of another name for it
-    assert set(get_args(names)) <= activations
+    assert set(get_args(ActivationName)) <= activations
 
 
 @pytest.mark.parametrize("case", telling(OPTIMIZERS))
