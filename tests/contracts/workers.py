@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.executors.base import Answer, Desk, OneByOne, Worker
 
 
-def wait_for(path: Path, deadline_s: float = 20.0) -> None:
+def wait_for(path: Path, deadline_s: float = 100.0) -> None:
     """Blocks until `path` exists; a worker cannot be sent an event, so it looks."""
     end = time.monotonic() + deadline_s
     while not path.exists():
@@ -29,12 +29,14 @@ def steps(task: dict[str, Any], answer: Answer) -> None:
             case "pid":
                 answer(("pid", os.getpid()))
             case "say until answered":  # as a training does: an answer is seen at one of the next messages
-                end = time.monotonic() + 20.0
+                end = time.monotonic() + 100.0
                 count, found = 0, answer((value, 0))
                 while found is None and time.monotonic() < end:
                     count += 1
                     found = answer((value, count))
                 answer(("answer", found))
+            case "touch":
+                Path(value).touch()
             case "wait for":
                 wait_for(Path(value))
             case "variable":

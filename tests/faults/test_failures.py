@@ -71,14 +71,16 @@ def test_the_same_exception_again_and_again_ends_the_sweep_and_others_end_it_lat
     told = same.watched.json()
     assert told["ended"]["by"] == "same_failures"
     assert "the widget is upside down" in told["ended"]["text"]
-    assert told["trials"] == {"complete": 0, "pruned": 0, "failed": 4}
+    before = told["trials"]["failed"]
+    assert told["trials"] == {"complete": 0, "pruned": 0, "failed": before}
+    assert before in (3, 4)
     assert re.search("[34] trials in a row failed in the same way", same.watched.said), same.watched.said
 
     different = place.begin(*flags, "--set", "budget.failed_trials=1", FAULTS_RAISE="different")
     assert different.watched.ended() == 3, different.watched.said
     told = different.watched.json()
     assert told["ended"]["by"] == "failed_trials"
-    assert told["trials"]["failed"] == 6
+    assert told["trials"]["failed"] - before in (2, 3)
 
     summary = place.sweep(*flags)
     runs = assert_whole(place.server, summary, 2, 4)

@@ -29,7 +29,7 @@ from pipelines.tracking.memory import MemoryRun, MemoryTracker
 from pipelines.tracking.sender import Sender, delivery_file, read_delivery
 
 SERVER = "http://tracking.example:5000"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class StrictTracker(MemoryTracker):
