@@ -98,13 +98,25 @@ def prefers_html(accept: str) -> bool:
 
     Who takes anything is a program: browsers name HTML.
     """
+    weights = _weights(accept)
+    json = next((weights[kind] for kind in ("application/json", "application/*", "*/*") if kind in weights), 0.0)
+    return 0.0 < weights.get("text/html", 0.0) >= json
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether an `Accept-Encoding` (RFC 9110, 12.5.3) takes gzip: by its name, or as one of all."""
+    weights = _weights(accept_encoding)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0.0
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """What a header of the family `Accept` names, and how much each is wanted, from 0 to 1 (RFC 9110, 12.4.2)."""
     weights: dict[str, float] = {}
     for entry in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in entry.split(";"))
         told = next((value for name, _, value in (part.partition("=") for part in parameters) if name == "q"), "1")
         weights[kind] = float(told) if _WEIGHT.fullmatch(told) else 1.0
-    json = next((weights[kind] for kind in ("application/json", "application/*", "*/*") if kind in weights), 0.0)
-    return 0.0 < weights.get("text/html", 0.0) >= json
+    return weights
 
 
 def _answer(call: Call, file: File, vary: bytes) -> Reply:
@@ -114,7 +126,7 @@ def _answer(call: Call, file: File, vary: bytes) -> Reply:
     if file.tag.decode() in (tag.strip().removeprefix("W/") for tag in known):
         return Reply(b"", 304, file.media_type, headers)
     content = file.content
-    if "gzip" in (call.header(b"accept-encoding") or "").lower():
+    if takes_gzip(",".join(call.all_headers(b"accept-encoding"))):
         content = file.packed
         headers.append((b"content-encoding", b"gzip"))
     return Reply(content, media_type=file.media_type, headers=headers)

@@ -122,6 +122,23 @@ def test_files_are_sent_packed_to_those_who_unpack(store: FolderStore) -> None:
     assert "content-encoding" not in plain.headers
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_packed"),
+    [
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("br, gzip;q=0.001", True),
+        ("GZIP", True),
+        ("*", True),
+        ("*;q=0", False),
+        ("x-gzip-like", False),
+    ],
+)
+def test_a_file_is_packed_only_for_who_takes_that(store: FolderStore, accept: str, is_packed: bool) -> None:
+    response = asked(store, "/page/app.js", headers={"accept-encoding": accept})
+    assert (response.headers.get("content-encoding") == "gzip") == is_packed
+
+
 def test_a_head_request_tells_the_size_and_sends_nothing(store: FolderStore) -> None:
     response = asked(store, "/page/app.js", "HEAD", {"accept-encoding": "identity"})
 
