@@ -179,7 +179,7 @@ class Closing:
         experiment_id, parent = self._sender.experiment_id(self._config.study), self._sender.run_id(self._facts.uid)
         links: dict[str, str] = {}
         if experiment_id and parent:
-            address = sweep_address(self._server, experiment_id, parent, history.metric, history.direction)
+            address = sweep_address(self._server, experiment_id, parent, history.direction)
             links = {"MLflow": address} if address else {}
         return replace(history, trials=tuple(map(self._with_run, history.trials)), links=links)
 

@@ -28,7 +28,7 @@ from pipelines.records import (
     TrialState,
     Verdict,
 )
-from pipelines.tracking.entries import CHECKPOINT_BYTES
+from pipelines.tracking.entries import CHECKPOINT_BYTES, RANKED
 from pipelines.tracking.run import Run
 from pipelines.training.base import Best
 
@@ -274,6 +274,8 @@ class TrialLife:
         if best.epoch is not None:
             metrics |= {f"best.{name}": value for name, value in values.items()}
             metrics["best.epoch"] = float(best.epoch)
+        if state is TrialState.COMPLETE and best.value is not None and all(each <= 0 for each in violations.values()):
+            metrics[RANKED] = best.value
         if violations:
             tags["regatta.violations"] = json.dumps(violations)
             tags["regatta.feasible"] = json.dumps(all(broken <= 0 for broken in violations.values()))

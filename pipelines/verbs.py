@@ -219,4 +219,4 @@ def _address(facts: StudyFacts, folder: StudyFolder) -> str | None:
     experiment_id, parent = delivery.experiments.get(config.study), delivery.runs.get(facts.uid)
     if not experiment_id or not parent:
         return None
-    return sweep_address(facts.server, experiment_id, parent, config.objective.metric, config.objective.sense)
+    return sweep_address(facts.server, experiment_id, parent, config.objective.sense)

@@ -10,6 +10,8 @@ import os
 import re
 from urllib.parse import quote
 
+from pipelines.tracking.entries import RANKED
+
 _SECRETS = re.compile(r"(?<=://)[^/\s@'\"]*:[^/\s'\"]*@|(?<=password=)[^&\s'\"]+")
 """In an address: a user with a password, or the password alone."""
 
@@ -19,9 +21,10 @@ def without_secrets(text: str) -> str:
     return _SECRETS.sub("", text)
 
 
-def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: str, direction: str) -> str | None:
+def sweep_address(server: str, experiment_id: str, parent_run_id: str, direction: str) -> str | None:
     """All trials of a sweep, best first, with their curves overlaid; None where the server has no web page.
 
+    Those without the metric that it sorts by come last: pruned, failed and running ones, which have no rank.
     `REGATTA_MLFLOW_PAGE` is where people see the server, where that is not where programs see it (in containers).
     """
     page = _page(server)
@@ -31,7 +34,7 @@ def sweep_address(server: str, experiment_id: str, parent_run_id: str, metric: s
         "workflowType": "machine_learning",
         "compareRunsMode": "CHART",
         "searchFilter": f"tags.mlflow.parentRunId = '{parent_run_id}'",
-        "orderByKey": f"metrics.`best.{metric}`",
+        "orderByKey": f"metrics.`{RANKED}`",
         "orderByAsc": "true" if direction == "minimize" else "false",
     }
     encoded = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 
 END_REASON = "end.reason"
 """The tag that says why a run is closed by somebody else than its controller."""
+RANKED = "objective"
+"""A metric that only trials have which may win: what they are ranked by. A run that was pruned or failed has its
+`best.` metrics, too, of an epoch before its loss became NaN, say, and would stand before them."""
 CHECKPOINT_BYTES = "system/checkpoint_bytes"
 """The metric that says how large a run's checkpoint is."""
 TAGS_OF_AN_END = (END_REASON, "regatta.reason")

@@ -70,7 +70,7 @@ def fill(server: str, trials: int, study: str, root: Path) -> tuple[str, str]:
 
 def views(server: str, experiment: str, parent: str) -> dict[str, str]:
     """Addresses by what they show."""
-    chart = sweep_address(server, experiment, parent, "val_loss", "minimize")
+    chart = sweep_address(server, experiment, parent, "minimize")
     run = run_address(server, experiment, parent)
     assert chart is not None
     assert run is not None

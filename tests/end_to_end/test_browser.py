@@ -25,7 +25,7 @@ def test_the_address_shows_all_trials_best_first_with_their_curves_drawn(swept: 
     trials = site.client().search_runs(
         [summary["experiment_id"]],
         f"tags.`mlflow.parentRunId` = '{summary['parent_run_id']}'",
-        order_by=["metrics.`best.val_loss` ASC"],
+        order_by=["metrics.`objective` ASC"],
     )
     expected = [run.info.run_name for run in trials]
 

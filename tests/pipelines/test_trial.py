@@ -127,6 +127,7 @@ def test_a_training_in_good_order_is_complete_with_the_best_epoch_as_its_value(b
     assert bench.points() == [(0, 0.9), (1, 0.4), (2, 0.6)]
     assert run.summary == {
         "best.loss": pytest.approx(0.36),
+        "objective": 0.4,
         "best.val_loss": 0.4,
         "best.val_accuracy": 0.5,
         "best.epoch": 1.0,
@@ -484,6 +485,22 @@ def test_a_later_controller_keeps_the_pictures_that_may_be_missing(bench: Bench)
     feed(life, *drawn(again, 0, 1, 2))
 
     assert bench.pictures() == [("7-1", "surface", 0), ("7-2", "surface", 1), ("7-2", "surface", 2)]
+
+
+def test_only_a_trial_that_may_win_has_a_rank(bench: Bench) -> None:
+    train(bench.life(), bench.spec, [0.1, 0.2], best=0, pruned=True)
+    assert bench.run().summary["best.val_loss"] == 0.1
+    assert "objective" not in bench.run().summary
+
+    life = bench.life()
+    life.give_up(Failure.LOST, "worker lost")
+    assert "objective" not in bench.run().summary
+
+    wanted = Wanted(("val_loss",), lambda values: {"val_loss": values["val_loss"] - 0.05})
+    life = TrialLife(bench.spec, {}, Run(bench.journal, UID), bench.judge, wanted=wanted)
+    train(life, bench.spec, [0.1], best=0)
+    assert bench.run().tags["regatta.feasible"] == "false"
+    assert "objective" not in bench.run().summary
 
 
 def test_what_looks_into_a_model_is_a_curve_and_no_result(bench: Bench) -> None:
