@@ -64,6 +64,19 @@ def knee(points: Mapping[Key, Point]) -> Key | None:
     return min(points, key=lambda key: (round(distance(points[key]), 12), points[key]))
 
 
+def rank(state: TrialState, values: Sequence[float | None], violations: Mapping[str, float]) -> float | None:
+    """What a trial is ranked by where trials stand side by side, best first; None of one that may not win.
+
+    Args:
+        state: What came of it.
+        values: Of all objectives, the first one first; None for one that it has no value of.
+        violations: By constraint, by how much it is broken.
+    """
+    whole = all(value is not None and not math.isnan(value) for value in values)
+    may_win = state is TrialState.COMPLETE and whole and all(broken <= 0 for broken in violations.values())
+    return values[0] if values and may_win else None
+
+
 def front_of(trials: Iterable[TrialHistory], objectives: Directed) -> dict[int, Point]:
     """The complete trials that keep all constraints and that no other of them beats, by number, as points."""
     front: Front[int] = Front()

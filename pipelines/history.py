@@ -17,6 +17,7 @@ from pipelines.search_space import SearchSpace
 from pipelines.tracking.durations import Untold, concludes
 from pipelines.tracking.durations import wall_seconds as wall_seconds  # for those who ask for `device_seconds`, too
 from pipelines.tracking.entries import (
+    RANKED,
     TAGS_OF_AN_END,
     CheckpointDropped,
     CheckpointKept,
@@ -210,7 +211,7 @@ def _tell(run: RunHistory, entry: Entry) -> None:
                 return
             concluding = concludes(entry)
             for name, value in entry.metrics.items():
-                if concluding or name == "seconds" or name.startswith("best."):
+                if concluding or name in ("seconds", RANKED) or name.startswith("best."):
                     run.summary[name] = value
                 else:
                     run.curves.setdefault(name, {})[entry.step] = value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.acts import Acts
+from pipelines.front import rank
 from pipelines.records import (
     CallbackActed,
     CheckpointWritten,
@@ -274,8 +275,9 @@ class TrialLife:
         if best.epoch is not None:
             metrics |= {f"best.{name}": value for name, value in values.items()}
             metrics["best.epoch"] = float(best.epoch)
-        if state is TrialState.COMPLETE and best.value is not None and all(each <= 0 for each in violations.values()):
-            metrics[RANKED] = best.value
+        ranked = rank(state, [values.get(name) for name in self._wanted.objectives], violations)
+        if ranked is not None:
+            metrics[RANKED] = ranked
         if violations:
             tags["regatta.violations"] = json.dumps(violations)
             tags["regatta.feasible"] = json.dumps(all(broken <= 0 for broken in violations.values()))

@@ -12,6 +12,7 @@ from pipelines.reconcile.checkpoints import compare_files, compare_models, held_
 from pipelines.reconcile.leftovers import end_containers, end_workers, remove_leftovers
 from pipelines.reconcile.orphans import close_orphans
 from pipelines.reconcile.points import compare_runs
+from pipelines.reconcile.ranks import rank_trials
 from pipelines.reconcile.trials import mend_trials
 from pipelines.tracking import make_tracker
 from pipelines.tracking.base import Tracker, Unavailable
@@ -52,6 +53,7 @@ def mend_here(case: Case) -> None:
     mend_trials(case)
     case.look_again()
     close_orphans(case)
+    rank_trials(case)
     remove_leftovers(case)
 
 

@@ -7,7 +7,7 @@ import json
 
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
-from pipelines.tracking.entries import CheckpointKept, Entry, Logged, RunBegun, RunEnded
+from pipelines.tracking.entries import RANKED, CheckpointKept, Entry, Logged, RunBegun, RunEnded
 from pipelines.tracking.journal import Journal
 from tests.pipelines.scripted import RATE, recipe
 
@@ -16,8 +16,14 @@ def sha(number: int) -> str:
     return hashlib.sha256(b"weights %d" % number).hexdigest()
 
 
-def crashed(home: Home, name: str = "tiny", server: str = "http://tracking.example:5000") -> StudyFolder:
-    """A study whose controller died: its parent and its second trial are open; the first is complete."""
+def crashed(
+    home: Home, name: str = "tiny", server: str = "http://tracking.example:5000", *, ranked: bool = True
+) -> StudyFolder:
+    """A study whose controller died: its parent and its second trial are open; the first is complete.
+
+    Without `ranked` it is one of before runs had a metric to be ranked by.
+    """
+    rank = {RANKED: 0.25} if ranked else {}
     folder = home.study(name)
     folder.root.mkdir(parents=True)
     facts = StudyFacts.begin(recipe(study=name), server)
@@ -45,7 +51,7 @@ def crashed(home: Home, name: str = "tiny", server: str = "http://tracking.examp
         Logged(f"{name}u-00000", 3000, 0, {"loss": 0.4, "val_loss": 0.5}),
         Logged(f"{name}u-00000", 4000, 1, {"loss": 0.3, "val_loss": 0.25}),
         CheckpointKept(f"{name}u-00000", 4000, "trials/0.keras", "trial-000", 1, sha(0), {"val_loss": 0.25}),
-        Logged(f"{name}u-00000", 4500, 0, {"seconds": 2.0, "best.val_loss": 0.25, "best.epoch": 1.0}, ended),
+        Logged(f"{name}u-00000", 4500, 0, {"seconds": 2.0, "best.val_loss": 0.25, "best.epoch": 1.0, **rank}, ended),
         RunEnded(f"{name}u-00000", 5000, "FINISHED"),
         trial(1, 6000),
         Logged(f"{name}u-00001", 7000, 0, {"loss": 0.5, "val_loss": 0.6}),

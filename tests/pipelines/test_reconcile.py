@@ -28,6 +28,7 @@ from pipelines.tracking.entries import (
     FileKept,
     Logged,
     RunBegun,
+    RunEnded,
 )
 from pipelines.tracking.holdings import DamagedVersion
 from pipelines.tracking.journal import read_all
@@ -159,7 +160,7 @@ def test_a_run_that_was_made_twice_is_there_once(home: Home, tracker: MemoryTrac
 # points
 
 
-@pytest.mark.parametrize("lost", ["last", "first", "metric", "status", "run"])
+@pytest.mark.parametrize("lost", ["last", "first", "metric", "rank", "status", "run"])
 def test_what_a_server_lacks_of_a_run_is_delivered_again(home: Home, tracker: MemoryTracker, lost: str) -> None:
     folder = crashed(home)
     mend(home)
@@ -172,6 +173,8 @@ def test_what_a_server_lacks_of_a_run_is_delivered_again(home: Home, tracker: Me
             del run.points["loss"][(0, 3000)]
         case "metric":
             del run.points["best.val_loss"]
+        case "rank":
+            del run.points["objective"]
         case "status":
             run.status = "RUNNING"
         case _:
@@ -185,8 +188,45 @@ def test_what_a_server_lacks_of_a_run_is_delivered_again(home: Home, tracker: Me
     assert again == Mended("tiny")
     there = runs_of(tracker)["tinyu-00000"]
     assert (there.curve("val_loss"), there.status) == (curve, "FINISHED")
+    assert there.curve("objective") == [(0, 0.25)]
     assert len(tracker.runs) == 3
     assert folder.journal.exists()
+
+
+def test_trials_of_before_runs_were_ranked_get_their_rank_once(home: Home, tracker: MemoryTracker) -> None:
+    folder = crashed(home, ranked=False)
+    for number, state, violations in (
+        (2, "PRUNED", {}),
+        (3, "COMPLETE", {"seconds": 0.5}),
+        (4, "COMPLETE", {"seconds": -1}),
+    ):
+        uid = f"tinyu-{number:05d}"
+        tags = {"regatta.study_uid": "tinyu", "regatta.trial": str(number), "regatta.state": "RUNNING"}
+        told = {"regatta.state": state, "regatta.violations": json.dumps(violations)}
+        append(
+            folder,
+            RunBegun(uid, "tiny", f"trial-{number:03d}", 7100, "tinyu", tags),
+            Logged(uid, 7200, 0, {"loss": 0.1, "val_loss": 0.1}),
+            Logged(uid, 7300, 0, {"seconds": 2.0, "best.val_loss": 0.1, "best.epoch": 0.0}, told),
+            RunEnded(uid, 7300, "FINISHED"),
+        )
+    before = wall_seconds(read_all(folder.journal), "tinyu")
+    said = "trials 0 and 4 lack the metric 'objective', by which MLflow's page has the best first"
+
+    (asked,) = mend(home, check=True)
+    (first,) = mend(home)
+    (second,) = mend(home)
+
+    assert f"{said}." in asked.said
+    assert f"{said}: added." in first.said
+    assert second == Mended("tiny")
+    ranks = {uid: run.curve("objective") for uid, run in runs_of(tracker).items() if "objective" in run.points}
+    assert ranks == {"tinyu-00000": [(0, 0.25)], "tinyu-00004": [(0, 0.1)]}
+    assert set(statuses(tracker).values()) == {"FINISHED", "KILLED"}
+    assert wall_seconds(read_all(folder.journal), "tinyu") == before
+    history = read_runs(read_all(folder.journal))["tinyu-00000"]
+    assert "objective" in history.summary
+    assert "objective" not in history.curves
 
 
 def test_a_point_that_nobody_gave_is_told_and_left_to_a_person(home: Home, tracker: MemoryTracker) -> None:

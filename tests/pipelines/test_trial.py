@@ -503,6 +503,15 @@ def test_only_a_trial_that_may_win_has_a_rank(bench: Bench) -> None:
     assert "objective" not in bench.run().summary
 
 
+def test_a_trial_without_a_value_of_every_objective_has_no_rank(bench: Bench) -> None:
+    bench.life()
+    life = TrialLife(bench.spec, {}, Run(bench.journal, UID), bench.judge, wanted=Wanted(("val_loss", "val_auc")))
+    train(life, bench.spec, [0.1], best=0)
+
+    assert bench.run().summary["best.val_loss"] == 0.1
+    assert "objective" not in bench.run().summary
+
+
 def test_what_looks_into_a_model_is_a_curve_and_no_result(bench: Bench) -> None:
     life = bench.life()
     feed(life, EpochEnded(7, 1, 0, metrics(0.5, **{"diagnostics/dense/dead": 0.25}), BEGUN_MS))
