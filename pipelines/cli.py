@@ -158,6 +158,8 @@ def train(
             f"best: {what.objective.metric} {result.value:.4f} at epoch {result.epoch}, in {result.checkpoint}"
         )
         console.print(f"run: {trained.address or trained.run_id or trained.folder}", soft_wrap=True)
+    for line in trained.again.lines() if trained.again is not None else ():
+        console.print(line, soft_wrap=True)
     if result.value is None or result.reason:
         raise typer.Exit(NO_TRIAL)
 

@@ -16,19 +16,21 @@ from pipelines.datasets.prepared import prepare
 from pipelines.errors import ConfigError, Mistake
 from pipelines.executors.base import Loss, LossKind
 from pipelines.executors.processes import ProcessesExecutor
-from pipelines.home import Home, user_data_folder
+from pipelines.history import read_runs
+from pipelines.home import Home, StudyFolder, user_data_folder
 from pipelines.kept import need_code, read_kept
 from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
 from pipelines.recipes import check_with_data
 from pipelines.records import Ended, EpochEnded, Event, Failure, TrialResult, TrialSpec
+from pipelines.repetition import Recorded, Repetition
 from pipelines.stack import tracking_server
 from pipelines.telling import say
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import run_address, without_secrets
-from pipelines.tracking.journal import Journal
+from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.run import Run
-from pipelines.tracking.runs import read_run
+from pipelines.tracking.runs import read_curve, read_run
 from pipelines.tracking.sender import Sender
 from pipelines.trial import TrialLife, keep_picture
 from pipelines.worker import TrialWorker, WorkerSettings, environment
@@ -48,7 +50,7 @@ class Training:
         config: The training config.
         objective: What makes an epoch the best.
         threads: Cores to use; sums come out the same only with the same number.
-        again: Id of the run that this repeats, or None.
+        again: What was recorded of the run that this repeats, or None.
         execution: How much memory of which kind it may use.
     """
 
@@ -56,7 +58,7 @@ class Training:
     config: TrainingConfig
     objective: Objective
     threads: int
-    again: str | None = None
+    again: Recorded | None = None
     execution: Execution = field(default_factory=Execution)
 
 
@@ -68,6 +70,7 @@ class Trained:
     run_id: str | None
     address: str | None
     folder: str
+    again: Repetition | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary of `train --json`."""
@@ -79,6 +82,7 @@ class Trained:
             "value": result.value,
             "checkpoint": result.checkpoint,
             "reason": result.reason,
+            **({} if self.again is None else {"again": self.again.to_json()}),
         }
 
 
@@ -95,7 +99,8 @@ def from_run(run_id: str) -> Training:
         TrackingError: There is no such run.
         ConfigError: The run is none of a training, or of another version of Regatta.
     """
-    logged = read_run(tracking_server(wait=True), run_id)
+    server = tracking_server(wait=True)
+    logged = read_run(server, run_id)
     whose = f"run '{run_id}'"
     try:
         kept = json.loads(logged.tags["regatta.config"])
@@ -109,7 +114,17 @@ def from_run(run_id: str) -> Training:
         raise ConfigError("train", [Mistake("--run", text)]) from None
     need_code(TrainingConfig, kept, whose)
     threads = int(logged.tags.get("regatta.threads", devices.cores()))
-    return Training(logged.experiment, config, objective, threads, run_id)
+    epoch = logged.metrics.get("best.epoch")
+    recorded = Recorded(
+        run_id,
+        objective.metric,
+        objective.sense,
+        logged.metrics.get(f"best.{objective.metric}"),
+        None if epoch is None else int(epoch),
+        read_curve(server, run_id, objective.metric),
+        logged.tags,
+    )
+    return Training(logged.experiment, config, objective, threads, recorded)
 
 
 def train(training: Training, console: Console) -> Trained:
@@ -140,7 +155,7 @@ def train(training: Training, console: Console) -> Trained:
             "regatta.dataset_sha256": data.sha256,
             "regatta.split_sha256": data.split_sha256,
         }
-        tags |= {"regatta.again": training.again} if training.again else {}
+        tags |= {"regatta.again": training.again.run_id} if training.again else {}
         life.begin(training.experiment, None, tags, telling_params(config, training.config.said()))
         found = devices.gpus()
         executor = ProcessesExecutor(
@@ -161,7 +176,15 @@ def train(training: Training, console: Console) -> Trained:
             say(console, told, "yellow")
         run_id, experiment_id = sender.run_id(run.uid), sender.experiment_id(training.experiment)
         address = run_address(server, experiment_id, run_id) if run_id and experiment_id else None
-        return Trained(result, run_id, address, str(folder.root))
+        return Trained(result, run_id, address, str(folder.root), _held_against(training.again, life, folder))
+
+
+def _held_against(recorded: Recorded | None, life: TrialLife, folder: StudyFolder) -> Repetition | None:
+    """What came out now beside what was recorded; what the worker knows of its run stands in the journal."""
+    if recorded is None:
+        return None
+    tags = read_runs(read_all(folder.journal))[life.run.uid].tags
+    return Repetition(recorded, dict(life.curves.get(recorded.metric, ())), tags)
 
 
 class _NeverStops:

@@ -41,8 +41,13 @@ def test_a_trial_trained_again_from_its_run_gives_the_same_curve(swept: Swept) -
     assert Path(told["checkpoint"]).is_file()
     assert site.client().get_run(told["run_id"]).data.tags["regatta.again"] == run_id
 
+    assert told["again"]["value"] == summary["best"]["value"]
+    assert told["again"]["sentence"].startswith("Reproduced")
+
     once_more = trained_again(site, told["run_id"])
 
+    assert once_more["again"]["same"]
+    assert once_more["again"]["difference"] == 0.0
     assert curves(site, once_more["run_id"]) == by_fit  # not nearly: each number is the same
     assert (once_more["epoch"], once_more["value"]) == (told["epoch"], told["value"])
 

@@ -36,7 +36,9 @@ class Site:
         self.executors: list[ScriptedExecutor] = []
         self.output = io.StringIO()
 
-    def train(self, script: Script, monkeypatch: pytest.MonkeyPatch) -> training.Trained:
+    def train(
+        self, script: Script, monkeypatch: pytest.MonkeyPatch, what: training.Training | None = None
+    ) -> training.Trained:
         def executor(factory: Any, environments: Any, *, logs: Path) -> ScriptedExecutor:
             (settings,) = factory.args
             assert settings.lanes == "off"
@@ -44,7 +46,7 @@ class Site:
             return self.executors[-1]
 
         monkeypatch.setattr(training, "ProcessesExecutor", executor)
-        return training.train(training.from_recipe(recipe()), Console(file=self.output, width=200))
+        return training.train(what or training.from_recipe(recipe()), Console(file=self.output, width=200))
 
 
 @pytest.fixture
@@ -100,6 +102,26 @@ def test_a_training_whose_own_code_is_wrong_says_why(site: Site, monkeypatch: py
     found = site.train(raises, monkeypatch)
 
     assert (found.result.state, found.result.reason) == (TrialState.FAILED, "ValueError: no such layer")
+
+
+def test_a_run_that_is_trained_again_is_held_against_its_record(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = site.train(trains, monkeypatch)
+    run = site.tracker.runs[first.run_id or ""]
+    summary = {name: run.curve(name)[-1][1] for name in run.points}
+    logged = LoggedRun("r1", "tiny", run.tags, summary)
+    monkeypatch.setattr(training, "read_run", lambda server, run_id: logged)
+    monkeypatch.setattr(training, "read_curve", lambda server, run_id, metric: dict(run.curve(metric)))
+    monkeypatch.setattr(training, "tracking_server", lambda wait: "http://tracking.example:5000")
+
+    found = site.train(trains, monkeypatch, training.from_run("r1"))
+
+    assert first.again is None
+    assert "again" not in first.to_json()
+    assert found.again is not None
+    assert found.again.same
+    assert found.to_json()["again"]["run_id"] == "r1"
+    assert (found.again.value, found.again.epoch) == (first.result.value, first.result.epoch)
+    assert site.tracker.runs[found.run_id or ""].tags["regatta.again"] == "r1"
 
 
 @pytest.mark.parametrize(
