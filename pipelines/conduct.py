@@ -86,6 +86,8 @@ def conduct(
         server = tracking_server(wait=False)
     facts, aside = _take_up(config, folder, server, console, goes_on, fresh=fresh)
     facts.trains_on(data)
+    origin = lineage(command, data.sha256, data.split_sha256, config.model_dump(mode="json"))
+    other = facts.runs_code(origin.own_code)
     facts.write(folder)
     study = Study(config, storage_of(folder), facts.uid)
     open_rooms.callback(study.close)
@@ -104,7 +106,7 @@ def conduct(
             if aside is not None:
                 folder.bring_back(aside)
         raise
-    for line in (*oddities(config), *said):
+    for line in (*([other] if other else []), *oddities(config), *said):
         say(console, line, "yellow")
     entries = list(read_all(folder.journal))
     earlier = read_runs(entries)
@@ -116,7 +118,6 @@ def conduct(
     revive = partial(tracking_server, wait=False)
     parent = ParentRun(config, folder, facts.uid, journal)
     closing = Closing(config, folder, facts, without_secrets(server), journal, sender, study, parent, console, revive)
-    origin = lineage(command, data.sha256, data.split_sha256, config.model_dump(mode="json"))
     parent.begin(data, origin)
     objective = config.objective
     before = best_value(earlier.values(), objective.metric, objective.sense)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.datasets.prepared import PreparedData, open_prepared
 from pipelines.errors import DataError, HomeError
 from pipelines.home import StudyFolder
 from pipelines.kept import need_code, read_kept
+from pipelines.own_digest import CODE_SHA256_TAG, named_modules, other_code
 from pipelines.recipes import identity
 from pipelines.tracking.addresses import without_secrets
 
@@ -27,6 +29,7 @@ class StudyFacts:
         config: The recipe as it was when the study was last run.
         server: The tracking server that it was last sent to, without a password.
         data: Folder and digests of the data that its trials train on.
+        own_code: Digests of the user's own code when the study was last run, by module; see `pipelines.own_digest`.
     """
 
     uid: str
@@ -34,6 +37,7 @@ class StudyFacts:
     config: dict[str, Any]
     server: str
     data: dict[str, str] = field(default_factory=dict)
+    own_code: dict[str, str] | None = None
 
     @classmethod
     def read(cls, folder: StudyFolder) -> StudyFacts:
@@ -57,7 +61,7 @@ class StudyFacts:
 
     def go_on(self, config: SweepConfig, server: str) -> StudyFacts:
         """The same study, run again."""
-        return StudyFacts(self.uid, self.identity, config.model_dump(mode="json"), without_secrets(server), self.data)
+        return replace(self, config=config.model_dump(mode="json"), server=without_secrets(server))
 
     def write(self, folder: StudyFolder) -> None:
         """Keeps the facts, in one step."""
@@ -78,6 +82,22 @@ class StudyFacts:
                 "the old data back, or begin a new study with --fresh."
             )
         self.data = found
+
+    def runs_code(self, modules: Mapping[str, str]) -> str | None:
+        """Notes the user's own code as it is now; a sentence where it is other code than when the study was last run.
+
+        Args:
+            modules: Digests by module.
+        """
+        before, self.own_code = self.own_code, dict(modules)
+        changed = [] if before is None else other_code(before, modules)  # an older Regatta has noted none
+        if not changed:
+            return None
+        return (
+            f"Your own code has changed since study '{self.config.get('study')}' was last run "
+            f"({named_modules(changed)}): its trials from here on run the new code, and their runs say so in the tag "
+            f"{CODE_SHA256_TAG}. To compare like with like, begin a new study with --fresh."
+        )
 
     def recipe(self) -> SweepConfig:
         """The recipe. Code of the user's that it names may be elsewhere: most verbs call none of it.

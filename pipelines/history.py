@@ -12,6 +12,7 @@ from pipelines.config import SweepConfig
 from pipelines.distributions import FloatRange, IntRange
 from pipelines.front import best_trial, front_of
 from pipelines.home import StudyFolder
+from pipelines.own_digest import CODE_SHA256_TAG
 from pipelines.records import CallbackAct, StudyHistory, TrialHistory, TrialPicture, TrialState
 from pipelines.search_space import SearchSpace
 from pipelines.tracking.durations import Untold, concludes
@@ -171,6 +172,7 @@ class RunHistory:
             violations=self.violations(),
             phases=self.phases(),
             dropped=self.dropped,
+            code_sha256=self.tags.get(CODE_SHA256_TAG),
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.own_digest import CODE_TAG, named_modules, other_code
 from pipelines.records import Failure, TrialState
 from pipelines.training.base import Best
 
@@ -120,7 +122,8 @@ class Repetition:
         elif "GPU" in self._tags.get("regatta.device", ""):
             why = "A GPU may add up in another order each time, and that can grow to this over many epochs."
         else:
-            why = "Data, TensorFlow, threads and device are those of then: look at code and at other packages."
+            known = "your code, " if self.recorded.tags.get(CODE_TAG) else ""
+            why = f"Data, {known}TensorFlow, threads and device are those of then: look at other code and packages."
         return f"Not the same: {apart}. {why}"
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +170,11 @@ class Repetition:
             then, now = self.recorded.tags.get(tag), self._tags.get(tag)
             if then is not None and now is not None and then != now:
                 yield text.format(now=now, then=then)
+        before, after = (json.loads(tags.get(CODE_TAG) or "{}") for tags in (self.recorded.tags, self._tags))
+        # a sweep's trials are tagged with all code that its recipe names
+        other = other_code({name: digest for name, digest in before.items() if name in after}, after) if before else []
+        if other:
+            yield f"code of yours is another ({named_modules(other)})"
 
 
 def _best(curve: Mapping[int, float], direction: str) -> tuple[float | None, int | None]:

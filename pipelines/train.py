@@ -19,6 +19,7 @@ from pipelines.executors.processes import ProcessesExecutor
 from pipelines.history import read_runs
 from pipelines.home import Home, StudyFolder, user_data_folder
 from pipelines.kept import need_code, read_kept
+from pipelines.own_digest import code_tags, own_code
 from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
 from pipelines.recipes import check_with_data
@@ -154,6 +155,7 @@ def train(training: Training, console: Console) -> Trained:
             "regatta.kind": "training",
             "regatta.dataset_sha256": data.sha256,
             "regatta.split_sha256": data.split_sha256,
+            **code_tags(own_code(config)),
         }
         tags |= {"regatta.again": training.again.run_id} if training.again else {}
         life.begin(training.experiment, None, tags, telling_params(config, training.config.said()))

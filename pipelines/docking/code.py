@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from pipelines.config import SweepConfig
 from pipelines.own_code import make_importable
-
-_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+from pipelines.own_digest import references
 
 
 def code_folders(config: SweepConfig) -> Iterator[Path]:
     """Folders with the user's own code that a recipe names, the current one first; none where it names no code."""
-    modules = {reference.partition(":")[0] for reference in _references(config.model_dump(mode="json"))}
+    modules = {reference.partition(":")[0] for reference in references(config.model_dump(mode="json"))}
     libraries = [Path(path).resolve() for path in (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))]
     found: dict[Path, None] = {}
     make_importable()
@@ -46,15 +43,3 @@ def _folder_of(module: str) -> Path | None:
                 return place.resolve().parent
         return None if spec.origin is None else Path(spec.origin).resolve().parent
     return None
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if _REFERENCE.fullmatch(value):
-            yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _references(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _references(each)

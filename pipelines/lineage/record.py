@@ -19,6 +19,7 @@ from pipelines.home import Home
 from pipelines.lineage.machine import Machine, this_machine
 from pipelines.lineage.packages import Packages, installed
 from pipelines.lineage.repository import Repository, look_at, top_of, tracks
+from pipelines.own_digest import CODE_SHA256_TAG, CODE_TAG, code_tags, own_code
 
 RECIPE = "recipe.yaml"
 RECORD = "lineage.json"
@@ -31,6 +32,7 @@ _FRAMEWORKS = ("keras", "mlflow", "optuna", "numpy", "regatta")
 _ON_EVERY_RUN = {
     "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", "mlflow.source.git.branch",
     "regatta.dataset_sha256", "regatta.split_sha256", "regatta.git.dirty", "regatta.python",
+    CODE_TAG, CODE_SHA256_TAG,
 }  # fmt: skip
 _NUMBERS_DEPEND_ON = (
     "CUDA_VISIBLE_DEVICES", "KERAS_BACKEND", "OMP_NUM_THREADS", "PYTHONHASHSEED", "TF_CUDNN_DETERMINISTIC",
@@ -53,6 +55,7 @@ class Lineage:
         packages: What is installed.
         machine: Where it ran.
         environment: Variables that change what a training computes, as far as they are set.
+        own_code: Digests of the user's own code that the recipe names, by module; see `pipelines.own_digest`.
     """
 
     command: str
@@ -64,6 +67,7 @@ class Lineage:
     packages: Packages
     machine: Machine
     environment: Mapping[str, str]
+    own_code: Mapping[str, str]
 
     def tags(self) -> dict[str, str]:
         """What the sweep's run is tagged with, by MLflow's own names where it has one."""
@@ -90,6 +94,7 @@ class Lineage:
             "regatta.gpus": self._gpus(),
             "regatta.python": machine.python.split()[-1],
             **{f"regatta.versions.{name}": version for name, version in self.versions().items()},
+            **code_tags(self.own_code),
         }
         return {key: value[:_MOST_TAG] for key, value in told.items() if value}
 
@@ -144,6 +149,7 @@ class Lineage:
             "packages": dict(self.packages.versions),
             "machine": asdict(self.machine),
             "environment": dict(self.environment),
+            "user_code": dict(self.own_code),
         }
 
 
@@ -172,6 +178,7 @@ def lineage(command: str, data_sha256: str, split_sha256: str, recipe: Mapping[s
             packages,
             machine.result(),
             environment,
+            own_code(recipe),
         )
 
 

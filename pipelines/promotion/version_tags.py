@@ -15,7 +15,7 @@ DIGEST_TAG = "regatta.checkpoint_sha256"
 
 
 def source_of(config: SweepConfig, trial: TrialHistory, digest: str) -> dict[str, Any]:
-    """Where a candidate comes from: the trial of a study, and the digest of its checkpoint."""
+    """Where a candidate comes from: the trial of a study, and the digests of its checkpoint and of the user's code."""
     return {
         "study": config.study,
         "trial": trial.number,
@@ -25,6 +25,7 @@ def source_of(config: SweepConfig, trial: TrialHistory, digest: str) -> dict[str
         "checkpoint_sha256": digest,
         "objective": config.objective.metric,
         "value": trial.value,
+        **({"user_code_sha256": trial.code_sha256} if trial.code_sha256 else {}),
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,30 @@ def test_a_study_that_goes_on_keeps_what_it_is_and_takes_the_new_budget_and_serv
     assert (again.uid, again.identity, again.data) == (facts.uid, facts.identity, facts.data)
     assert (again.recipe().budget.trials, again.server) == (9, "http://other:5000")
     assert again.identity == identity(recipe(9))
+
+
+def test_a_study_whose_own_code_has_changed_says_so_once() -> None:
+    facts = StudyFacts.begin(recipe(), SERVER)
+    assert facts.runs_code({"mine": "1" * 64, "helpers": "2" * 64}) is None
+
+    assert facts.go_on(recipe(), SERVER).runs_code({"mine": "1" * 64, "helpers": "2" * 64}) is None
+    again = facts.go_on(recipe(), SERVER)
+    assert again.runs_code({"mine": "3" * 64, "more": "4" * 64}) == (
+        "Your own code has changed since study 'tiny' was last run (helpers, mine, more): its trials from here on run "
+        "the new code, and their runs say so in the tag regatta.user_code_sha256. To compare like with like, begin a "
+        "new study with --fresh."
+    )
+    assert again.runs_code({"mine": "3" * 64, "more": "4" * 64}) is None
+
+
+def test_a_study_of_before_code_was_noted_says_nothing_of_it(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    StudyFacts.begin(recipe(), SERVER).write(folder)
+    kept = json.loads(folder.facts.read_text(encoding="utf-8"))
+    del kept["own_code"]
+    folder.facts.write_text(json.dumps(kept), encoding="utf-8")
+
+    assert StudyFacts.read(folder).runs_code({"mine": "1" * 64}) is None
 
 
 def test_a_study_may_see_the_same_data_in_another_folder(tmp_path: Path) -> None:

@@ -320,6 +320,11 @@ def test_a_trial_of_an_older_journal_has_none_of_that(tmp_path: Path) -> None:
 
     assert (trial.failure, dict(trial.values), dict(trial.violations), dict(trial.phases)) == (None, {}, {}, {})
     assert trial.feasible
+    assert trial.code_sha256 is None
+
+
+def test_a_trial_says_which_code_of_the_users_it_ran(tmp_path: Path) -> None:
+    assert the_trial(tmp_path, Logged("u-0", 9, tags={"regatta.user_code_sha256": "c" * 64})).code_sha256 == "c" * 64
 
 
 def test_samples_of_the_machine_are_no_curves(tmp_path: Path) -> None:

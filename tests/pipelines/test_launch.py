@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import re
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +221,29 @@ def test_another_study_of_the_same_name_keeps_the_one_before_aside(
     assert second.parent_run_id != first.parent_run_id
     assert len(list((site.home.study("tiny").root / "earlier").iterdir())) == 1
     assert len(site.tracker.runs) == 8
+
+
+def test_each_trial_says_which_code_of_the_users_it_ran_and_changed_code_is_told(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = tmp_path / "my_model_code.py"
+    code.write_text("def make(inputs, head): return None\n", encoding="utf-8")
+    model = {"name": "function", "function": "my_model_code:make"}
+    site.run(recipe(2, model=model))
+    site.run(recipe(3, model=model))
+    assert "Your own code" not in site.output.getvalue()
+
+    code.write_text("def make(inputs, head): return 1\n", encoding="utf-8")
+    site.run(recipe(4, model=model))
+
+    assert (
+        site.output.getvalue().count("Your own code has changed since study 'tiny' was last run (my_model_code)") == 1
+    )
+    digests = {run.number: run.tags["regatta.user_code_sha256"] for run in site.runs().values()}
+    assert digests[0] == digests[1] == digests[2] != digests[3] == digests[None]
+    assert json.loads(site.runs()[next(iter(site.runs()))].tags["regatta.user_code"]).keys() == {"my_model_code"}
 
 
 def test_an_interrupted_sweep_closes_everything_and_goes_on_where_it_stopped(site: Site) -> None:

@@ -18,6 +18,7 @@ CPU = {
     "regatta.threads": "2",
 }
 LANE = {**CPU, "regatta.trainer": "lanes: 4 at once"}
+CODE = {**CPU, "regatta.user_code": '{"a": "1", "b": "1"}'}
 PRUNED = {**CPU, "regatta.state": "PRUNED"}
 SAME = "val_loss 0.4 at epoch 1 of 3 epochs"
 
@@ -70,10 +71,18 @@ def test_a_lane_rounds_otherwise_and_the_sentence_says_so_and_by_how_much() -> N
         ({0: 0.9, 1: 0.4}, LANE, {}, "it has 2 epochs and had 3"),
         # nor is the least difference of `fit`
         ({**CURVE, 2: 0.6 + 1e-12}, CPU, {}, "Not the same: in its epochs val_loss differs by up to 1.7e-12 of it."),
-        ({**CURVE, 1: 0.41}, CPU, {}, "TensorFlow, threads and device are those of then: look at code"),
+        ({**CURVE, 1: 0.41}, CPU, {}, "TensorFlow, threads and device are those of then: look at"),
         ({**CURVE, 1: 0.41}, CPU, {"regatta.threads": "4"}, "What is not as it was: it had 4 threads and not 2."),
         ({**CURVE, 1: 0.41}, CPU, {"regatta.tensorflow": "2.22.0"}, "TensorFlow is 2.22.0 and was 2.21.0."),
         ({**CURVE, 1: 0.41}, {**CPU, "regatta.device": "/device:GPU:0"}, {"regatta.device": "/device:GPU:0"}, "A GPU"),
+        ({**CURVE, 1: 0.41}, CODE, {"regatta.user_code": '{"a": "2"}'}, "not as it was: code of yours is another (a)."),
+        ({**CURVE, 1: 0.41}, CODE, {"regatta.user_code": '{"a": "1", "c": "1"}'}, "code of yours is another (c)."),
+        (
+            {**CURVE, 1: 0.41},
+            CODE,
+            {"regatta.user_code": '{"a": "1"}'},
+            "Data, your code, TensorFlow, threads and device",
+        ),
         ({**CURVE, 1: math.nan}, CPU, {}, "the best epoch is 2 and was 1"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_a_registered_version_says_where_it_comes_from_and_why_it_was_judged_so(
     (request,) = bench.requests
     assert (request.source["checkpoint_sha256"], request.champion) == (digest, None)
     assert (request.user_folder, request.data) == (str(bench.root / "mine"), str(bench.root))
+
+
+def test_a_registered_version_says_which_code_of_the_users_made_it(bench: Bench) -> None:
+    plain, own = bench.candidate(0.9, 7), bench.candidate(0.95, 8)
+    own = replace(own, trial=replace(own.trial, code_sha256="c" * 64))
+    bench.promote(plain)
+    bench.promote(own)
+
+    assert "regatta.user_code_sha256" not in bench.tags("1")
+    assert bench.tags("2")["regatta.user_code_sha256"] == "c" * 64
+    assert [request.source.get("user_code_sha256") for request in bench.requests] == [None, "c" * 64]
 
 
 def test_a_registered_version_has_a_description_that_stays_true_and_says_how_to_make_it_again(bench: Bench) -> None:
