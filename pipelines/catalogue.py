@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -13,7 +14,9 @@ from pydantic_core import PydanticUndefined
 
 from pipelines.callbacks import Callback
 from pipelines.datasets import Dataset
-from pipelines.executors import ExecutorKind
+from pipelines.executors import EXECUTORS
+from pipelines.executors.docker import Docker
+from pipelines.executors.ray.settings import RayCluster
 from pipelines.losses import Loss
 from pipelines.metrics import Metric
 from pipelines.models import Model
@@ -26,43 +29,64 @@ from pipelines.spec import Spec, kind_name, kinds_of
 _SIGNS = ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<="))
 
 
-def rooms() -> Mapping[str, Mapping[str, type[Spec] | None]]:
-    """Kinds by room and name; an executor has no spec of its own."""
-    return {
-        "datasets": kinds_of(Dataset),
-        "models": kinds_of(Model),
-        "optimizers": kinds_of(Optimizer),
-        "losses": kinds_of(Loss),
-        "metrics": kinds_of(Metric),
-        "callbacks": kinds_of(Callback),
-        "schedules": kinds_of(LearningRate),
-        "epoch_schedules": kinds_of(EpochSchedule),
-        "samplers": kinds_of(Sampler),
-        "pruners": kinds_of(Pruner),
-        "executors": dict.fromkeys(get_args(ExecutorKind)),
+@dataclass(frozen=True)
+class Kind:
+    """One kind of a room.
+
+    Attributes:
+        text: What it is, as its docstring has it.
+        spec: What a recipe says of it; None where that is nothing but its name.
+        below: Path in a recipe below which its parameters stand, where that is not the kind itself; ends in a dot.
+    """
+
+    text: str
+    spec: type[Spec] | None
+    below: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The first sentence."""
+        return self.text.strip().split("\n")[0]
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """What follows it, as one text a paragraph."""
+        return [" ".join(paragraph.split()) for paragraph in self.text.strip().split("\n\n")[1:]]
+
+    @property
+    def parameters(self) -> list[tuple[str, str, str]]:
+        """(name, default and limits, what it is) of every parameter."""
+        fields = self.spec.model_fields if self.spec else {}
+        return [
+            (f"{self.below}{name}", _default_and_limits(field), " ".join((field.description or "").split()))
+            for name, field in fields.items()
+            if name != "name"
+        ]
+
+
+def rooms() -> Mapping[str, Mapping[str, Kind]]:
+    """Kinds by room and name."""
+    unions = {
+        "datasets": Dataset,
+        "models": Model,
+        "optimizers": Optimizer,
+        "losses": Loss,
+        "metrics": Metric,
+        "callbacks": Callback,
+        "schedules": LearningRate,
+        "epoch_schedules": EpochSchedule,
+        "samplers": Sampler,
+        "pruners": Pruner,
     }
-
-
-def summary_of(spec: type[Spec] | None) -> str:
-    """The first sentence of a kind's docstring."""
-    text = (spec.__doc__ or "") if spec else ""
-    return text.strip().split("\n")[0]
-
-
-def description_of(spec: type[Spec] | None) -> str:
-    """The rest of a kind's docstring, as one text a paragraph."""
-    paragraphs = ((spec.__doc__ or "") if spec else "").strip().split("\n\n")[1:]
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-def parameters_of(spec: type[Spec] | None) -> list[tuple[str, str, str]]:
-    """(name, default and limits, what it is) of every parameter of a kind."""
-    fields = spec.model_fields if spec else {}
-    return [
-        (name, _default_and_limits(field), " ".join((field.description or "").split()))
-        for name, field in fields.items()
-        if name != "name"
-    ]
+    found = {
+        room: {name: Kind(spec.__doc__ or "", spec) for name, spec in kinds_of(union).items()}
+        for room, union in unions.items()
+    }
+    settings: Mapping[str, type[Spec]] = {"docker": Docker, "ray": RayCluster}
+    found["executors"] = {
+        name: Kind(text, settings.get(name), f"execution.{name}.") for name, text in EXECUTORS.items()
+    }
+    return found
 
 
 def _default_and_limits(field: FieldInfo) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -268,40 +267,16 @@ def ui() -> None:
 @app.command("list")
 def list_kinds(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="A room, such as optimizers; all of them if left out.")
+        str | None,
+        typer.Argument(metavar="KIND", help="A room, such as optimizers; or studies. All rooms if left out."),
     ] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of the room, such as adam.")] = None,
 ) -> None:
-    """List what a recipe can name, with every parameter, its default and its limits."""
-    from pipelines.catalogue import description_of, parameters_of, rooms, summary_of
-    from pipelines.mistakes import did_you_mean
+    """List what a recipe can name, with every parameter, its default and its limits; and the studies there are."""
+    from pipelines.listing import listed
 
-    found = rooms()
-    if kind is not None and kind not in found:
-        known = ", ".join(found)
-        raise ConfigError(
-            "list", [Mistake("KIND", f"there is no '{kind}'{did_you_mean(kind, found)}; there are {known}")]
-        )
-    if kind is not None and name is not None and name not in found[kind]:
-        known = ", ".join(found[kind])
-        text = f"there is no '{name}' among {kind}{did_you_mean(name, found[kind])}; there are {known}"
-        raise ConfigError("list", [Mistake("NAME", text)])
-    for room, kinds in found.items():
-        if kind not in (None, room):
-            continue
-        print(f"{room}:" if kind is None else "", end="" if kind else "\n")
-        width = max(map(len, kinds))
-        for each, spec in kinds.items():
-            if name not in (None, each):
-                continue
-            print(f"  {each:<{width}}  {summary_of(spec)}".rstrip())
-            if kind is None:
-                continue
-            for paragraph in description_of(spec).split("\n\n"):
-                print(*textwrap.wrap(paragraph, 110, initial_indent=" " * 6, subsequent_indent=" " * 6), sep="\n")
-            for parameter, default, what in parameters_of(spec):
-                print(f"      {parameter:<24} {default}".rstrip())
-                print(*textwrap.wrap(what, 110, initial_indent=" " * 35, subsequent_indent=" " * 35), sep="\n")
+    for line in listed(kind, name):
+        print(line)
 
 
 @app.command()

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
 from pipelines import cli
+from pipelines.catalogue import rooms
 from pipelines.cli import app, run
 from pipelines.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ from pipelines.errors import (
     ServiceError,
     TrackingError,
 )
+from pipelines.executors import ExecutorKind
 
 VERBS = ("sweep", "train", "promote", "history", "rollback", "reconcile", "sync", "report", "ui", "list")
 ROOMS = (
@@ -111,6 +113,7 @@ def in_a_process(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         (["train", "nowhere.yaml"], ["there is no such file; there are five.yaml"]),
         (["train", "five.yaml"], ["5 mistakes, nothing was started"]),
         (["train", "good.yaml", "--set", "epochs=0"], ["--set epochs: must be greater than or equal to 1"]),
+        (["list", "study"], ["KIND: there is no 'study'; did you mean 'studies'"]),
         (["list", "optimisers"], ["KIND: there is no 'optimisers'; did you mean 'optimizers'", *ROOMS]),
         (["report", "nothing"], ["There is no study 'nothing'", "none yet"]),
         (["promote", "nothing"], ["There is no study 'nothing'", "none yet"]),
@@ -227,9 +230,23 @@ def test_listing_a_room_tells_parameters_defaults_and_limits(call: Call, room: s
         "callbacks": ["monitor", "val_loss", "auto (auto | min | max)", "0.1 (> 0, < 1)", "schedule", "required"],
         "models": ["dense", "[100, 30]"],
         "datasets": ["0.2 (> 0, < 1)", "validation_share"],
+        "executors": ["Warm worker processes", "execution.docker.memory_mb null (>= 256)", "execution.ray.num_cpus"],
     }
     for words in expected.get(room, []):
         assert words in out
+
+
+def test_every_kind_of_every_room_has_a_sentence() -> None:
+    found = rooms()
+    assert set(found["executors"]) == set(get_args(ExecutorKind))
+    wordless = [f"{room}: {name}" for room, kinds in found.items() for name, kind in kinds.items() if not kind.summary]
+    assert wordless == []
+
+
+def test_listing_studies_tells_of_those_of_the_home(call: Call) -> None:
+    code, out, err = call("list", "studies")
+    assert (code, err) == (0, "")
+    assert "There is no study under" in out
 
 
 @pytest.mark.parametrize(
