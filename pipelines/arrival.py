@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 _STALLED_S = 60.0
 """How long the end of a sweep waits for a server that takes nothing; the journal keeps it all either way."""
 _NEVER_REACHED_S = 30.0
-"""The same for a server that was never there; the local one needs some seconds to start."""
+"""The same for a server that was never there, and is not starting either."""
 _LAST_CALL_S = 15.0
 """And at least so long from the sweep's end on: a server that went away may be coming back this moment."""
 _MOST_REASONS = 3
 """How many that a server gives for taking nothing are told."""
+_STARTING = "which is still starting"
 _LOOK_S = 0.1
 """How often it is looked whether enough has arrived."""
 
@@ -42,23 +43,25 @@ class Arrival:
         sender, patience, before = self._sender, 0.0, -1
         reasons = Reasons(_MOST_REASONS)
         last_call = time.monotonic() + _LAST_CALL_S
+        revived = False
         while not enough() and not sender.flush(self._journal.written, _LOOK_S):
             if sender.delivered != before:
                 before, patience = sender.delivered, time.monotonic() + _STALLED_S
-            problem = sender.problem
-            first = reasons.none_yet
-            if reasons.is_news(problem):
-                if first:
+            problem, starting = sender.problem, sender.starting
+            if reasons.is_news(_STARTING if starting else problem):
+                if not (starting or revived):
+                    revived = True
                     with suppress(RegattaError):
                         self._revive()
                 left = self._journal.written - before
                 say(
                     self._console,
-                    f"Waiting for the MLflow server at {self._server}: {left} entries to deliver. "
-                    f"They are safe in the journal. ({problem})",
-                    "yellow",
+                    f"Waiting for the MLflow server at {self._server}{f', {_STARTING}' if starting else ''}: {left} "
+                    f"entries to deliver. They are safe in the journal.{'' if starting else f' ({problem})'}",
+                    "" if starting else "yellow",
                 )
             now = time.monotonic()
-            if now > patience or (now > last_call and sender.never_reached(_NEVER_REACHED_S)):
+            hopeless = now > last_call and not starting and sender.never_reached(_NEVER_REACHED_S)
+            if now > patience or hopeless:
                 return False
         return True

@@ -29,7 +29,7 @@ from pipelines.promotion.judge import Judge
 from pipelines.recipes import changed, check_with_data
 from pipelines.reconcile import mend_study
 from pipelines.seats import named
-from pipelines.stack import tracking_server
+from pipelines.stack import begin_tracking_server, tracking_server
 from pipelines.staffing import Ahead, find_place, make_executor, make_judge_executor, recruit, settle
 from pipelines.study import Study
 from pipelines.sweep import Outcome, Sweep
@@ -83,7 +83,7 @@ def conduct(
         data = prepare(config.dataset, user_folder, home.data, config.task)
     check_with_data(config, data.facts, f"study '{config.study}'")
     with phases.of("services"):
-        server = tracking_server(wait=False)
+        server, on_its_way = begin_tracking_server()
     facts, aside = _take_up(config, folder, server, console, goes_on, fresh=fresh)
     facts.trains_on(data)
     origin = lineage(command, data.sha256, data.split_sha256, config.model_dump(mode="json"))
@@ -110,7 +110,7 @@ def conduct(
         say(console, line, "yellow")
     entries = list(read_all(folder.journal))
     earlier = read_runs(entries)
-    sender = Sender(folder.journal, make_tracker(server), server)
+    sender = Sender(folder.journal, make_tracker(server), server, on_its_way=on_its_way)
     journal = Journal(folder.journal, on_append=sender.wake)
     open_rooms.callback(journal.close)
     open_rooms.callback(sender.close)
@@ -122,7 +122,13 @@ def conduct(
     objective = config.objective
     before = best_value(earlier.values(), objective.metric, objective.sense)
     progress = Progress(
-        console, config.study, objective.metric, objective.sense, best_before=before, problem=lambda: sender.problem
+        console,
+        config.study,
+        objective.metric,
+        objective.sense,
+        best_before=before,
+        problem=lambda: sender.problem,
+        starting=lambda: sender.starting,
     )
     watcher = open_rooms.enter_context(
         observed(

@@ -42,6 +42,7 @@ class Progress:
         *,
         best_before: float | None = None,
         problem: Callable[[], str | None] = lambda: None,
+        starting: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes the terminal and what the study is about.
@@ -53,6 +54,7 @@ class Progress:
             direction: `minimize` or `maximize`.
             best_before: The best value of the trials that a resumed study has already.
             problem: Tells what is wrong with the record's delivery at the moment, or None.
+            starting: Tells whether that is because the tracking server is only starting, which is no trouble.
             clock: Seconds that only go forward.
         """
         self._console = console
@@ -67,6 +69,7 @@ class Progress:
         self._best: TrialResult | None = None
         self._best_before = best_before
         self._problem = problem
+        self._starting = starting
         self._clock = clock
         self._reasons = Reasons(_MOST_REASONS)
         self._begun = clock()
@@ -166,7 +169,9 @@ class Progress:
         parts.append(workers_table(self._workers, seats, self._metric, self._sign, begun=bool(done)))
         parts += list(self._lately)
         problem = self._problem()
-        if problem:
+        if problem and self._starting():
+            parts.append(Text("MLflow is still starting; the journal keeps everything until it answers", "dim"))
+        elif problem:
             parts.append(Text(f"MLflow takes nothing: {problem}", "yellow", no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
 
@@ -189,6 +194,8 @@ class Progress:
     def _mention_problem(self) -> None:
         """Says once for each reason that the record does not arrive; a log has no live display that would show it."""
         problem = self._problem()
+        if problem and self._starting():
+            return
         if self._reasons.is_news(problem):
             say(
                 self._console,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.tracking.base import Tracker, Unavailable
@@ -29,15 +30,29 @@ _LONGEST_PAUSE_ASKED_FOR_S = 60.0
 class Sender:
     """A background thread with a journal at one end and a tracker at the other."""
 
-    def __init__(self, journal: Path, tracker: Tracker, server: str, *, keeps_progress: bool = True) -> None:
-        """Takes the journal's path, the tracker, and the name under which progress is kept (the server's address).
+    def __init__(
+        self,
+        journal: Path,
+        tracker: Tracker,
+        server: str,
+        *,
+        keeps_progress: bool = True,
+        on_its_way: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Takes what it carries, and where.
 
-        Without `keeps_progress` nothing is written beside the journal, whose folder may be one that is only read.
+        Args:
+            journal: The journal.
+            tracker: Takes its entries.
+            server: The name under which progress is kept: the server's address.
+            keeps_progress: Without it nothing is written beside the journal, whose folder may be one that is only read.
+            on_its_way: Whether a server that has not answered yet is still starting.
         """
         state = trusted(read_delivery(journal, server), journal)
         self._courier = Courier(journal, tracker, state, delivery_file(journal, server) if keeps_progress else None)
         self._news = threading.Event()
         self._urgent = threading.Event()
+        self._on_its_way = on_its_way
         self._closing = False
         self._hurry = self._asked_for = False
         self._problem: str | None = None
@@ -77,6 +92,11 @@ class Sender:
     def problem(self) -> str | None:
         """Why nothing can be delivered at the moment, or None."""
         return self._problem
+
+    @property
+    def starting(self) -> bool:
+        """Whether nothing can be delivered yet because the tracker, which never answered, is still starting."""
+        return self._problem is not None and not self._reached and self._on_its_way()
 
     def never_reached(self, after_s: float) -> bool:
         """Whether the tracker never answered this sender, though it has tried for `after_s` seconds."""

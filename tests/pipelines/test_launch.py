@@ -323,16 +323,40 @@ def test_a_server_of_our_own_that_went_away_is_started_again_before_the_sweep_en
 
     def tracking_server(*, wait: bool) -> str:
         asked.append(wait)
-        if len(asked) > 1:
-            site.tracker.__class__ = MemoryTracker
+        site.tracker.__class__ = MemoryTracker
         return SERVER
 
     monkeypatch.setattr(conduct, "tracking_server", tracking_server)
 
     summary = site.run()
 
-    assert asked == [False, False]
+    assert asked == [False]
     assert summary.delivered == summary.written
+
+
+def test_a_server_of_our_own_that_is_only_starting_is_no_trouble(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.tracker = Gone()
+    asked: list[bool] = []
+
+    def on_its_way() -> bool:
+        asked.append(True)
+        if "Waiting" in site.output.getvalue():
+            site.tracker.__class__ = MemoryTracker
+        return True
+
+    monkeypatch.setattr(conduct, "begin_tracking_server", lambda: (SERVER, on_its_way))
+    monkeypatch.setattr(conduct, "tracking_server", lambda wait: pytest.fail("it is started already"))
+
+    summary = site.run()
+
+    said = site.output.getvalue()
+    assert asked
+    assert summary.delivered == summary.written
+    assert "takes nothing" not in said
+    assert "connection refused" not in said
+    assert re.search(
+        rf"Waiting for the MLflow server at {SERVER}, which is still starting: \d+ entries to deliver\.", said
+    )
 
 
 def promoted(trial: TrialHistory, *, wins: bool = True) -> Promoted:

@@ -23,10 +23,17 @@ class Screen:
     def __init__(self, *, terminal: bool, problem: str | None = None) -> None:
         self.now = 0.0
         self.problem = problem
+        self.starting = False
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=80, height=24, force_terminal=terminal, color_system=None)
         self.progress = Progress(
-            self.console, "digits", "val_loss", "minimize", problem=lambda: self.problem, clock=lambda: self.now
+            self.console,
+            "digits",
+            "val_loss",
+            "minimize",
+            problem=lambda: self.problem,
+            starting=lambda: self.starting,
+            clock=lambda: self.now,
         )
 
     def begin(self, workers: int = 1, trials: int = 64) -> Progress:
@@ -186,6 +193,23 @@ def test_a_record_that_does_not_arrive_is_shown_and_is_told_once_in_a_log() -> N
         screen.seat(number)
         screen.end(number)
     assert sum("no such bucket" in line for line in screen.said()) == 1
+
+
+def test_a_server_that_is_only_starting_is_told_as_that_and_not_as_trouble() -> None:
+    screen = Screen(terminal=False, problem="connection refused")
+    screen.starting = True
+    screen.begin()
+    screen.seat(0)
+    screen.end(0)
+
+    assert screen.drawn()[-1] == "MLflow is still starting; the journal keeps everything until it answers"
+    assert not any("MLflow" in line for line in screen.said())
+
+    screen.starting = False  # it should be there by now, and is not
+    screen.seat(1)
+    screen.end(1)
+    assert screen.drawn()[-1] == "MLflow takes nothing: connection refused"
+    assert sum("MLflow takes nothing" in line for line in screen.said()) == 1
 
 
 def test_a_record_that_does_not_arrive_for_ever_new_reasons_does_not_fill_a_log() -> None:

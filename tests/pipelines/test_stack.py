@@ -118,3 +118,31 @@ def forget_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+
+
+def begun(monkeypatch: pytest.MonkeyPatch, **told: Any) -> bool:
+    """Whether the local server, told of so, counts as on its way."""
+    told = {"address": "http://127.0.0.1:5000", **told}
+    answer(monkeypatch, 0, json.dumps({"services": {"tracking_server": told}}))
+    address, on_its_way = stack.begin_tracking_server()
+    assert address == "http://127.0.0.1:5000"
+    return on_its_way()
+
+
+def test_a_local_server_is_on_its_way_while_its_process_is_young_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stack, "_START_S", 1e9)
+    mine = os.getpid()
+    assert begun(monkeypatch, state="not answering", pid=mine)
+    assert not begun(monkeypatch, state="running", pid=mine)
+    assert not begun(monkeypatch, state="running in a container", pid=None)
+    assert not begun(monkeypatch, state="not answering", pid=2**22 + 1)  # more than Linux gives
+    monkeypatch.setattr(stack, "_START_S", 0.0)
+    assert not begun(monkeypatch, state="not answering", pid=mine)
+
+
+def test_a_server_that_the_environment_names_is_not_ours_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
+    address, on_its_way = stack.begin_tracking_server()
+    assert (address, on_its_way()) == ("http://elsewhere:5000", False)

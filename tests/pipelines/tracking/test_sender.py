@@ -569,6 +569,29 @@ def test_while_a_tracker_is_gone_the_sender_says_why(journal: Journal, sending: 
     assert not sender.never_reached(3600.0)
 
 
+def test_a_tracker_is_starting_until_it_answers_or_should_have_answered(journal: Journal) -> None:
+    tracker, on_its_way = Moody(1_000_000, at="begin"), [True]
+    sender = Sender(journal.path, tracker, SERVER, on_its_way=lambda: on_its_way[0])
+    seen = [sender.starting]  # it was not asked yet
+    sender.start()
+    write_trials(journal, 1)
+    sender.wake()
+    try:
+        assert tracker.asked.wait(DEADLINE_S)
+        assert not sender.flush(journal.written, 0.05)
+        seen.append(sender.starting)
+        on_its_way[0] = False
+        seen.append(sender.starting)
+        assert sender.problem
+
+        on_its_way[0], tracker.failures = True, 0
+        assert sender.flush(journal.written, DEADLINE_S)
+        seen.append(sender.starting)
+    finally:
+        sender.close()
+    assert seen == [False, True, False, False]
+
+
 def test_a_tracker_that_says_itself_what_it_lacks_was_reached(journal: Journal, sending: Sending) -> None:
     class WithoutDisk(StrictTracker):
         asked = threading.Event()
