@@ -137,6 +137,7 @@ def train(
         raise ConfigError("train", [Mistake("", "give either a recipe or --run RUN_ID")])
     if run_id is not None and settings:
         raise ConfigError("train", [Mistake("--set", "goes with a recipe; --run trains exactly what the run trained")])
+    from pipelines.telling import say
     from pipelines.train import from_recipe, from_run, train
 
     if config is not None:
@@ -158,7 +159,7 @@ def train(
         )
         console.print(f"run: {trained.address or trained.run_id or trained.folder}", soft_wrap=True)
     for line in trained.again.lines() if trained.again is not None else ():
-        console.print(line, soft_wrap=True)
+        say(console, line)
     if result.value is None or result.reason:
         raise typer.Exit(NO_TRIAL)
 

@@ -213,7 +213,8 @@ def _tell(run: RunHistory, entry: Entry) -> None:
                 return
             concluding = concludes(entry)
             for name, value in entry.metrics.items():
-                if concluding or name in ("seconds", RANKED) or name.startswith("best."):
+                added = name == RANKED and "loss" not in entry.metrics  # by `reconcile`, and no metric of an epoch's
+                if concluding or added or name == "seconds" or name.startswith("best."):
                     run.summary[name] = value
                 else:
                     run.curves.setdefault(name, {})[entry.step] = value

@@ -323,6 +323,13 @@ def test_a_trial_of_an_older_journal_has_none_of_that(tmp_path: Path) -> None:
     assert trial.code_sha256 is None
 
 
+def test_a_metric_of_an_own_callback_that_is_called_as_the_rank_is_stays_a_curve(tmp_path: Path) -> None:
+    logged = [Logged("u-0", step, step, {"loss": 1.0, "objective": 5.0}) for step in range(2)]
+
+    assert the_trial(tmp_path, *logged).curves["objective"] == ((0, 5.0), (1, 5.0))
+    assert "objective" not in the_trial(tmp_path / "other", Logged("u-0", 9, 0, {"objective": 0.5})).curves
+
+
 def test_a_trial_says_which_code_of_the_users_it_ran(tmp_path: Path) -> None:
     assert the_trial(tmp_path, Logged("u-0", 9, tags={"regatta.user_code_sha256": "c" * 64})).code_sha256 == "c" * 64
 
