@@ -9,7 +9,8 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from services.model_server.errors import PackageRejected, RegistryUnavailable
@@ -94,15 +95,23 @@ class ModelStore:
             raise
         except Exception as error:
             if not _is_full(error):
-                raise RegistryUnavailable(f"it could not be downloaded: {_first_line(error)}") from None
+                raise RegistryUnavailable(self._why_not(error)) from None
         self.cache.prune(set(), keep=0)  # what is loaded needs its files no more, and what aliases name stays
         try:
             return self._download(target)
         except (PackageRejected, RegistryUnavailable):
             raise
         except Exception as error:
-            full = f"; the disk of {self.cache.root} is full" if _is_full(error) else ""
-            raise RegistryUnavailable(f"it could not be downloaded: {_first_line(error)}{full}") from None
+            raise RegistryUnavailable(self._why_not(error)) from None
+
+    def _why_not(self, error: BaseException) -> str:
+        """Says why a version could not be brought; of a cache that takes nothing, what MLflow says of it is no help."""
+        root = self.cache.root
+        if _is_full(error):
+            return f"the disk of the cache {root} is full; it is tried again, and goes on when there is room"
+        if (why := _not_writable(error, root)) is not None:
+            return f"the cache {root} cannot be written: {why}; it is tried again"
+        return f"it could not be downloaded: {_first_line(error)}"
 
     def _download(self, target: Target) -> Stored:
         from mlflow.artifacts import download_artifacts
@@ -171,13 +180,29 @@ class ModelStore:
 
 def _is_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is that a disk is full: MLflow wraps what its threads raise."""
+    words = os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)
+    return any(
+        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(word in str(one) for word in words)
+        for one in _chain(error)
+    )
+
+
+def _not_writable(error: BaseException | None, root: Path) -> str | None:
+    """Why a folder takes nothing, if that is what an error comes of: the server's files may be forbidden, too."""
+    for number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        for one in _chain(error):
+            text = str(one)
+            if f"[Errno {number}]" in text and str(root) in text:
+                return os.strerror(number)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

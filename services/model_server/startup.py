@@ -28,10 +28,14 @@ def check(settings: Settings) -> None:
     try:
         settings.cache.mkdir(parents=True, exist_ok=True)
         if not os.access(settings.cache, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            number = errno.EROFS if os.statvfs(settings.cache).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(number, os.strerror(number))
     except OSError as error:
         reason = error.strerror or str(error)
-        mistakes.append(f"MODEL_SERVER_CACHE is {str(settings.cache)!r}, which cannot be written: {reason}.")
+        mistakes.append(
+            f"MODEL_SERVER_CACHE is {str(settings.cache)!r}, which cannot be written: {reason}. "
+            f"Set it to a folder that this server may write, on a disk with room."
+        )
     try:
         api_keys(settings)
     except SettingsError as error:

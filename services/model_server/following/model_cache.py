@@ -65,12 +65,17 @@ class ModelCache:
 
     @contextlib.contextmanager
     def locked(self, target: Target) -> Iterator[None]:
-        """Keeps other processes from the versions of a model until the block ends, or this process does."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _safe(target.name)).open("ab") as file:
-            with contextlib.suppress(OSError):  # a network disk without locks: what is there twice is the same twice
-                fcntl.flock(file, fcntl.LOCK_EX)
+        """Keeps other processes from the versions of a model until the block ends, or this process does.
+
+        Without a lock the block is run as well: what two bring is the same, and what is here can be served from a disk
+        that is full or read-only.
+        """
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                folder = self.root / "locks"
+                folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((folder / _safe(target.name)).open("ab"))
+                fcntl.flock(file, fcntl.LOCK_EX)  # which a network disk may not have
             yield
 
     def incoming(self) -> Path:

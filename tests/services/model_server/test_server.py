@@ -17,6 +17,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +225,21 @@ def test_files_that_settings_name_are_checked_together(tmp_path: Path) -> None:
         "MODEL_SERVER_API_KEY_FILE",
         "MODEL_SERVER_TLS_CERT",
     ]
+
+
+@pytest.mark.parametrize(("flag", "reason"), [(os.ST_RDONLY, "Read-only file system"), (0, "Permission denied")])
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int, reason: str
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=flag))
+    with pytest.raises(SettingsError) as caught:
+        check(Settings(cache=tmp_path))
+    (sentence,) = caught.value.mistakes
+    assert sentence == (
+        f"MODEL_SERVER_CACHE is '{tmp_path}', which cannot be written: {reason}. "
+        "Set it to a folder that this server may write, on a disk with room."
+    )
 
 
 def test_a_client_that_sends_its_headers_too_slowly_is_told_408(store: FolderStore) -> None:

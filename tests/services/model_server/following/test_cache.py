@@ -131,9 +131,48 @@ def test_a_disk_that_stays_full_is_told_and_leaves_nothing_half(
 ) -> None:
     store = store_without_registry(tmp_path, monkeypatch)
     full(monkeypatch, write_package(tmp_path / "v3", seed=3), times=2)
-    with pytest.raises(RegistryUnavailable, match="is full"):
+    with pytest.raises(RegistryUnavailable) as caught:
         store.fetch(target("3"))
-    assert files(tmp_path / "cache") == []
+    cache = tmp_path / "cache"
+    assert (
+        str(caught.value) == f"the disk of the cache {cache} is full; it is tried again, and goes on when there is room"
+    )
+    assert files(cache) == []
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch, number: int = errno.EROFS) -> None:
+    """From now on no folder is made, as on a disk that became read-only (root is let in everywhere else)."""
+
+    def mkdir(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EROFS, "the cache {} cannot be written: Read-only file system; it is tried again"),
+        (errno.EACCES, "the cache {} cannot be written: Permission denied; it is tried again"),
+        (errno.ENOSPC, "the disk of the cache {} is full; it is tried again, and goes on when there is room"),
+        (errno.ENOENT, "it could not be downloaded: [Errno 2] No such file or directory: '{}/incoming'"),
+    ],
+)
+def test_a_cache_that_takes_nothing_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    store = store_without_registry(tmp_path, monkeypatch)
+    read_only(monkeypatch, number)
+    with pytest.raises(RegistryUnavailable) as caught:
+        store.fetch(target("3"))
+    assert str(caught.value) == reason.format(tmp_path / "cache")
+
+
+def test_what_is_here_is_served_from_a_disk_that_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_without_registry(tmp_path, monkeypatch)
+    stored = bring(store.cache, write_package(tmp_path / "v1"), "1")
+    read_only(monkeypatch)
+    assert store.fetch(target("1")) == stored
 
 
 def test_a_note_that_a_full_disk_does_not_take_leaves_nothing_half(
