@@ -24,7 +24,7 @@ from pipelines.errors import (
     ServiceError,
     StudyError,
 )
-from pipelines.home import Home, disk_is_full
+from pipelines.home import Home, disk_trouble
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -327,13 +327,8 @@ def run(command: Callable[..., Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        if disk_is_full(error):
-            root = Home.from_environment().root
-            print(
-                f"No space left on the disk of {root}. What was recorded before is safe; make room and run the same "
-                f"command to go on.",
-                file=sys.stderr,
-            )
+        if (trouble := disk_trouble(error, Home.from_environment())) is not None:
+            print(trouble, file=sys.stderr)
             return WRONG_CALL
         if not hasattr(error, "show"):
             raise

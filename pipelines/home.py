@@ -196,13 +196,64 @@ def storage_of(folder: StudyFolder) -> Path | str:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk is at the bottom of an exception, through whatever libraries it came up."""
+    return any(
+        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or _SQLITE_FULL in str(one)
+        for one in _chain(error)
+    )
+
+
+def disk_trouble(error: BaseException, home: Home) -> str | None:
+    """What is wrong with the disk, as a sentence, if that is what an exception comes of; else None.
+
+    A file that cannot be used counts where it is one of Regatta's own, in `home` or Optuna's; others are whoever
+    named them to look after.
+    """
+    if disk_is_full(error):
+        return (
+            f"No space left on the disk of {_full_place(error, home)}. What was recorded before is safe; make room and "
+            f"run the same command to go on."
+        )
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno in _FORBIDDEN and one.filename:
+            path = Path(os.fsdecode(one.filename)) if isinstance(one.filename, str | bytes) else home.root
+            if path.is_relative_to(home.root):
+                return _not_usable(path, one)
+        for words in _SQLITE_FORBIDDEN:
+            if words in str(one):
+                return f"Cannot write to Optuna's storage {_sqlite_file(home)}: {words}. {_ELSEWHERE}"
+    return None
+
+
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SQLITE_FULL = "disk is full"
+_SQLITE_FORBIDDEN = ("attempt to write a readonly database", "unable to open database file")
+_ELSEWHERE = "Set REGATTA_HOME to a folder that can be written."
+
+
+def _full_place(error: BaseException, home: Home) -> str:
+    """Which disk is full: SQLite names no file, and Optuna's may be on another disk than the home."""
+    for one in _chain(error):
+        if _SQLITE_FULL in str(one):
+            return _sqlite_file(home)
+    return str(home.root)
+
+
+def _sqlite_file(home: Home) -> str:
+    named = os.environ.get("REGATTA_STORAGE", "")
+    return named.removeprefix("sqlite:///") if named.startswith("sqlite:///") else str(home.root)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:  # a chain may bite its own tail
         seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "disk is full" in str(error):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _not_usable(path: Path, error: OSError) -> str:
+    remedy = _ELSEWHERE if error.errno in _FORBIDDEN else f"Free some space or s{_ELSEWHERE[1:]}"
+    return f"Cannot write to {path}: {error.strerror or error}. {remedy}"
 
 
 @contextmanager
@@ -210,7 +261,4 @@ def _writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HomeError(
-            f"Cannot write to {folder}: {error.strerror or error}. Free some space or set REGATTA_HOME to a folder "
-            f"that can be written."
-        ) from None
+        raise HomeError(_not_usable(folder, error)) from None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -278,6 +279,21 @@ def test_each_problem_has_its_exit_code_and_one_message(
         assert captured.err == f"{error}\n"
     elif code == 130:
         assert "goes on where this one stopped" in captured.err
+
+
+def test_a_home_of_somebody_else_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGATTA_HOME", str(tmp_path))
+
+    def command(**_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "studies" / "digits" / "report.html"))
+
+    assert run(command) == 2
+    assert capsys.readouterr().err == (
+        f"Cannot write to {tmp_path}/studies/digits/report.html: Permission denied. "
+        "Set REGATTA_HOME to a folder that can be written.\n"
+    )
 
 
 def test_a_bug_of_ours_keeps_its_traceback() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import HomeError
-from pipelines.home import Home, StudyFolder
+from pipelines.home import Home, StudyFolder, disk_trouble
 
 
 def test_the_home_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -94,3 +96,67 @@ def test_a_home_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     folder = Home(tmp_path / "file").study("digits")
     with pytest.raises(HomeError, match=r"Cannot write to .*set REGATTA_HOME"), folder.locked():
         pytest.fail("there is no folder to lock")
+
+
+def full(where: str | None = None) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where)
+
+
+ELSEWHERE = "Set REGATTA_HOME to a folder that can be written."
+FULL = "No space left on the disk of {}. What was recorded before is safe; make room and run the same command to go on."
+
+
+@pytest.mark.parametrize(
+    ("error", "storage", "told"),
+    [
+        (full(), None, FULL.format("/home")),
+        (full("/elsewhere/file"), "sqlite:////db/optuna.db", FULL.format("/home")),
+        (sqlite3.OperationalError("database or disk is full"), None, FULL.format("/home")),
+        (
+            sqlite3.OperationalError("database or disk is full"),
+            "sqlite:////db/optuna.db",
+            FULL.format("/db/optuna.db"),
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/home/studies/digits/report.html"),
+            None,
+            f"Cannot write to /home/studies/digits/report.html: Permission denied. {ELSEWHERE}",
+        ),
+        (
+            sqlite3.OperationalError("attempt to write a readonly database"),
+            None,
+            f"Cannot write to Optuna's storage /home: attempt to write a readonly database. {ELSEWHERE}",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"), None, None),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/home/x"), None, None),
+        (ZeroDivisionError("ours"), None, None),
+    ],
+)
+def test_what_a_disk_refuses_is_a_sentence_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, storage: str | None, told: str | None
+) -> None:
+    monkeypatch.delenv("REGATTA_STORAGE", raising=False)
+    if storage is not None:
+        monkeypatch.setenv("REGATTA_STORAGE", storage)
+    wrapped = RuntimeError("a library's own")
+    wrapped.__cause__ = error
+    assert disk_trouble(error, Home(Path("/home"))) == told
+    assert disk_trouble(wrapped, Home(Path("/home"))) == told
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space or set REGATTA_HOME to a folder that can be written."),
+        (errno.EROFS, ELSEWHERE),
+        (errno.EACCES, ELSEWHERE),
+    ],
+)
+def test_room_helps_a_full_disk_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str) -> None:
+    def mkdir(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(HomeError) as caught, Home(tmp_path).study("digits").locked():
+        pytest.fail("there is no folder to lock")
+    assert str(caught.value) == f"Cannot write to {tmp_path}/studies/digits: {os.strerror(number)}. {remedy}"
