@@ -106,12 +106,13 @@ class Courier:
     def deliver_beside(self, hold_s: float = 0.0) -> bool:
         """Delivers a batch of pictures and checkpoints whose runs are begun by now; False when there was none."""
         state, ledger = self.state, self._ledger
-        held_ms = int((time.time() - hold_s) * 1000) if hold_s else None
+        now = time.time()
+        held = (int((now - hold_s) * 1000), int(now * 1000)) if hold_s else None
         if state.pictures_offset >= state.offset:
             return False
         suspect = state.pictures_attempted > state.pictures_offset
         limit = self._beside.batch(suspect=suspect)
-        batch, offset = read_beside(self._journal, state.pictures_offset, state.offset, limit, held_ms)
+        batch, offset = read_beside(self._journal, state.pictures_offset, state.offset, limit, held)
         if batch:
             state.pictures_attempted = max(state.pictures_attempted, offset)
             ledger.save()

@@ -8,9 +8,12 @@ from pipelines.tracking.entries import CheckpointKept, Entry, FileKept, Logged, 
 
 
 def wall_seconds(entries: Iterable[Entry], parent_uid: str) -> float:
-    """Seconds that the starts of a sweep took, from the beginning of its parent run to the last entry of each."""
+    """Seconds that the starts of a sweep took, from the beginning of its parent run to the last entry of each.
+
+    Where the clock was set back meanwhile, what came after counts from when the clock has caught up.
+    """
     total_ms = 0
-    start: list[int] = []  # its first time and its last
+    start: list[int] = []  # its first time and its latest
     for entry in entries:
         if isinstance(entry, FileKept | CheckpointKept):
             continue
@@ -18,7 +21,7 @@ def wall_seconds(entries: Iterable[Entry], parent_uid: str) -> float:
             total_ms += start[-1] - start[0] if start else 0
             start = [entry.time_ms]
         elif start:
-            start[1:] = [entry.time_ms]
+            start[1:] = [max(start[-1], entry.time_ms)]
     return (total_ms + (start[-1] - start[0] if start else 0)) / 1000
 
 

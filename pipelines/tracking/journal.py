@@ -216,12 +216,13 @@ def read_lines(path: Path, offset: int = 0, limit: int | None = None) -> tuple[l
 
 
 def read_beside(
-    path: Path, offset: int, end: int, limit: int, held_ms: int | None = None
+    path: Path, offset: int, end: int, limit: int, held: tuple[int, int] | None = None
 ) -> tuple[list[BesideEntry], int]:
     """Pictures and checkpoints among the entries from `offset` up to `end` bytes, and the offset behind them.
 
-    There are at most `limit` of them, of which a checkpoint counts as four; with `held_ms`, only those before the first
-    checkpoint of an epoch after that time.
+    There are at most `limit` of them, of which a checkpoint counts as four; with `held`, only those before the first
+    checkpoint of an epoch between these times, in ms since 1970. The second is now: what is said to come later was made
+    before the clock was set back, and would have to wait for as long as that was.
     """
     found: list[BesideEntry] = []
     if offset >= end:
@@ -234,7 +235,7 @@ def read_beside(
             if line.startswith(_BESIDE):
                 entry = from_line(line)
                 assert isinstance(entry, BesideEntry)
-                if held_ms is not None and isinstance(entry, CheckpointKept) and entry.time_ms > held_ms:
+                if held is not None and isinstance(entry, CheckpointKept) and held[0] < entry.time_ms <= held[1]:
                     break
                 found.append(entry)
                 limit -= 4 if isinstance(entry, CheckpointKept) else 1

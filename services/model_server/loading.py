@@ -62,7 +62,7 @@ class Loader:
         if slot.served is not None and _same(slot.served.stored, target):
             slot.rejection = None  # the alias went back to what is served
             slot.champion_since = target.champion_since
-            if now - self._written.get(slot.ref, 0.0) > _CONFIRM_EVERY_S:
+            if abs(now - self._written.get(slot.ref, 0.0)) > _CONFIRM_EVERY_S:  # it may have been set back
                 self._written[slot.ref] = now
                 self.background.begin(NOT_WRITTEN, self._store.confirm, slot.ref, target, now)
             return

@@ -381,6 +381,9 @@ def test_device_seconds_count_attempts_whose_controller_was_killed(entries: list
         ([begin(1000, "u"), begin(2000), epoch(5000)], 4.0),
         ([begin(1000, "u"), epoch(5000), begin(100_000, "u"), epoch(100_500), RunEnded("u", 101_000, "FINISHED")], 5.0),
         ([begin(500), epoch(800)], 0.0),
+        # the clock was set back by an hour
+        ([begin(3_600_000, "u"), epoch(3_605_000), epoch(2000), epoch(9000)], 5.0),
+        ([begin(3_600_000, "u"), epoch(2000), begin(4000, "u"), epoch(5000)], 1.0),
         ([begin(1000, "u"), CheckpointKept("u-0", 99_000, "x", "x", 0, "x"), FileKept("u", "x")], 0.0),
     ],
 )

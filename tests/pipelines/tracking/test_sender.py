@@ -1006,6 +1006,20 @@ def test_a_checkpoint_is_held_back_while_it_is_new_and_metrics_are_not(journal: 
     assert courier.state.delivered == journal.written
 
 
+def test_a_clock_that_was_set_back_holds_no_checkpoint_up(journal: Journal) -> None:
+    tracker = MemoryTracker()
+    write(journal, begun("trial-0"))
+    path = journal.path.parent / "before.keras"
+    path.write_bytes(b"before")
+    later = time.time_ns() // 1_000_000 + 3_600_000
+    write(journal, CheckpointKept("trial-0", later, path.name, "trial 0", 2, "sha before"))
+    courier = Sender(journal.path, tracker, SERVER).courier
+
+    while courier.deliver(hold_s=600):
+        pass
+    assert [model.entry.sha256 for model in tracker.models.values()] == ["sha before"]
+
+
 def test_somebody_who_asks_for_all_of_it_gets_new_checkpoints_too(journal: Journal, sending: Sending) -> None:
     tracker = MemoryTracker()
     sender = sending(tracker)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -235,6 +237,20 @@ def test_a_new_server_starts_from_the_cache_when_the_registry_is_away(store: Fol
             await server.poll()
             assert (await predict(server))[0] == "2"
             assert (await slot_of(server))["staleness_s"] < 60
+
+    run(work())
+
+
+def test_the_registrys_last_word_is_kept_when_the_clock_is_set_back(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with serving(store) as server:
+            before = time.time() - 3600.0
+            monkeypatch.setattr("services.model_server.rollout.time", SimpleNamespace(time=lambda: before))
+            await server.poll()
+            _, when = store.last_known([Ref("tiny", "champion")])[Ref("tiny", "champion")]
+            assert when == before
 
     run(work())
 
