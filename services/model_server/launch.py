@@ -60,8 +60,8 @@ def serve(settings: Settings, listener: socket.socket, seat: Seat | None = None)
     return 0
 
 
-def announce(settings: Settings, listener: socket.socket) -> None:
-    """Says where the server listens, and what of its environment it does not know."""
+def announce(settings: Settings, listener: socket.socket, few: str | None = None) -> None:
+    """Says where the server listens, what of its environment it does not know, and that it may open too `few` files."""
     from services.model_server.events import EventLog
 
     host, port = listener.getsockname()[:2]
@@ -76,6 +76,8 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     )
     for sentence in unknown_variables(os.environ):
         log("setting_unknown", level="warning", reason=sentence)
+    if few is not None:
+        log("few_descriptors", level="warning", reason=few)
 
 
 def launch() -> int:
@@ -85,11 +87,11 @@ def launch() -> int:
         settings = read_settings(os.environ, flags)
         check(settings)
         listener = take_port(settings)
-        raise_descriptors(settings)
+        few = raise_descriptors(settings)
     except SettingsError as error:
         print("\n".join(error.mistakes), file=sys.stderr)
         return EXIT_WRONG
-    announce(settings, listener)
+    announce(settings, listener, few)
     if settings.workers == 1:
         return serve(settings, listener)
     from services.model_server.events import EventLog

@@ -16,6 +16,8 @@ from services.model_server.settings import Settings
 EXIT_WRONG = 2
 # Packages, the log, the registry's connections, the engine.
 _OTHER_FILES = 256
+# What of these there is on a quiet day.
+_LEAST_OTHER_FILES = 48
 
 
 def check(settings: Settings) -> None:
@@ -49,10 +51,13 @@ def check(settings: Settings) -> None:
         raise SettingsError(mistakes)
 
 
-def raise_descriptors(settings: Settings) -> None:
+def raise_descriptors(settings: Settings) -> str | None:
     """Lets every process have a file descriptor for each of its connections, as far as the system allows it.
 
     Shells and services often start programs with 1024; a connection that finds none left is not even told so.
+
+    Returns:
+        What to do where the system allows fewer than one for each connection; None if there are enough.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * settings.connections + _OTHER_FILES
@@ -60,6 +65,14 @@ def raise_descriptors(settings: Settings) -> None:
         limit = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it; then it is as before
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    if hard != resource.RLIM_INFINITY and hard < settings.connections + _LEAST_OTHER_FILES:
+        needed = settings.connections + _LEAST_OTHER_FILES
+        return (
+            f"This process may have {hard} files open (ulimit -Hn), and "
+            f"MODEL_SERVER_CONNECTIONS={settings.connections} takes {needed}: who comes when none is left waits. "
+            f"Raise the limit, or set MODEL_SERVER_CONNECTIONS to {max(1, hard - _LEAST_OTHER_FILES)}."
+        )
+    return None
 
 
 def take_port(settings: Settings) -> socket.socket:

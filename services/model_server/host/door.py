@@ -18,6 +18,8 @@ from services.model_server.metrics.board import ACCEPTING, TAKEN, Board, Reader
 _BURST = 64
 # Who has more connections than another process leaves it so much time to take the next one.
 _YIELD_S = 0.005
+# How often the log says that there are none left; it is tried again four times a second for as long as that lasts.
+_SAY_EVERY_S = 60.0
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 # A filter for the kernel: of what comes to a listening socket it drops the first packet of a handshake, a SYN alone.
@@ -78,6 +80,7 @@ class Door:
         self._listener, self._log, self._come, self._count = listener, log, come, count
         self._board, self._others = board, others
         self._yielded = False
+        self._said = float("-inf")  # when the log heard last that there are no descriptors, by the loop's clock
         self.is_open = False
 
     def open(self) -> None:
@@ -140,9 +143,21 @@ class Door:
                 continue
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS and self.is_open:
-                    self._log("no_descriptors", level="error", reason=str(error))
+                    self._say_why(error)
                     self.shut()  # as above; the server opens it again soon
                 return taken
             client.setblocking(False)
             self._come(client)
         return most
+
+    def _say_why(self, error: OSError) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._said < _SAY_EVERY_S:
+            return
+        self._said = now
+        self._log(
+            "no_descriptors",
+            level="error",
+            reason=f"{error}: new connections wait until one of {self._count()} ends. Raise the limit of open files "
+            f"(ulimit -n), or lower MODEL_SERVER_CONNECTIONS",
+        )

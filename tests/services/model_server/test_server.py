@@ -307,6 +307,19 @@ def test_there_are_descriptors_for_all_connections_where_the_system_allows_it(
     assert told == ([] if raised is None else [(raised, hard)])
 
 
+@pytest.mark.parametrize(("hard", "advised"), [(64, 16), (1024, 976), (1072, None), (resource.RLIM_INFINITY, None)])
+def test_a_limit_below_the_connections_is_told_with_what_would_fit(
+    monkeypatch: pytest.MonkeyPatch, hard: int, advised: int | None
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hard, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    few = raise_descriptors(Settings(connections=1024))
+    assert (few is None) == (advised is None)
+    if few is not None:
+        assert f"may have {hard} files open" in few
+        assert few.endswith(f"set MODEL_SERVER_CONNECTIONS to {advised}.")
+
+
 @pytest.mark.parametrize(
     ("line", "status"),
     [
@@ -403,7 +416,7 @@ def test_work_for_a_client_that_hangs_up_is_given_up_and_logged_as_499(store: Fo
 def test_all_idle_descriptors_in_use_is_no_end(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(running: Running) -> None:
         listener = running.server._door._listener
-        fails = [OSError(24, "Too many open files")]
+        fails = [OSError(24, "Too many open files") for _ in range(3)]
 
         class Poor:
             def __getattr__(self, name: str) -> Any:
@@ -418,7 +431,9 @@ def test_all_idle_descriptors_in_use_is_no_end(store: FolderStore, monkeypatch: 
         reader, writer = await running.connect()
         writer.write(POST)
         assert (await answer(reader))[0] == 200
-        assert running.parts.events("no_descriptors")
+        (said,) = running.parts.events("no_descriptors")  # once, however often it is tried
+        assert "ulimit -n" in said["reason"]
+        assert fails == []
         writer.close()
 
     with_server(store, work)
