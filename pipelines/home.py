@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,15 +209,18 @@ def disk_trouble(error: BaseException, home: Home) -> str | None:
     named them to look after.
     """
     if disk_is_full(error):
-        return (
-            f"No space left on the disk of {_full_place(error, home)}. What was recorded before is safe; make room and "
-            f"run the same command to go on."
-        )
+        return _full(_full_place(error, home))
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in _FORBIDDEN and one.filename:
             path = Path(os.fsdecode(one.filename)) if isinstance(one.filename, str | bytes) else home.root
             if path.is_relative_to(home.root):
                 return _not_usable(path, one)
+        if _SQLITE_UNABLE in str(one):  # which it also says of a disk that is full
+            place = _sqlite_file(home)
+            with suppress(OSError):
+                if shutil.disk_usage(place).free < _LEAST_ROOM:
+                    return _full(place)
+            return f"Cannot use Optuna's storage {place}: {_SQLITE_UNABLE}. See whether its disk is in order."
         for words in _SQLITE_FORBIDDEN:
             if words in str(one):
                 return f"Cannot write to Optuna's storage {_sqlite_file(home)}: {words}. {_ELSEWHERE}"
@@ -227,7 +230,17 @@ def disk_trouble(error: BaseException, home: Home) -> str | None:
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SQLITE_FULL = "disk is full"
 _SQLITE_FORBIDDEN = ("attempt to write a readonly database", "unable to open database file")
+_SQLITE_UNABLE = "disk I/O error"
+_LEAST_ROOM = 256 << 10
+"""Bytes. SQLite cannot even open a database with a write-ahead log where there is less than it maps into memory."""
 _ELSEWHERE = "Set REGATTA_HOME to a folder that can be written."
+
+
+def _full(place: str) -> str:
+    return (
+        f"No space left on the disk of {place}. What was recorded before is safe; make room and run the same command "
+        f"to go on."
+    )
 
 
 def _full_place(error: BaseException, home: Home) -> str:

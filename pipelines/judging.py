@@ -31,7 +31,9 @@ from pipelines.profile import profile_of
 from pipelines.promotion.evidence import worst_mistakes
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.promotion.policy import Measured
+from pipelines.records import Failure
 from pipelines.tracking.models import warm_up
+from pipelines.training.failing import failure_of
 
 _NEEDED = ("sklearn.datasets", "sklearn.model_selection")
 GOLDEN_SAMPLES = 16
@@ -65,6 +67,13 @@ def answer(request: JudgeRequest, say: Callable[[Judged], object]) -> None:
     except RegattaError as error:
         say(Judged(error=str(error), refused=isinstance(error, PromotionRefused)))
     except Exception as error:
+        if failure_of(error) is Failure.DISK:
+            text = (
+                f"No space left on the disk of {Path(request.package).parent}, where the candidate is packaged. "
+                f"Nothing was promoted; make room and run the same command again."
+            )
+            say(Judged(error=text, full=True))
+            return
         text = f"The checkpoint {request.checkpoint} could not be packaged: {type(error).__name__}: {error}"
         say(Judged(error=text, traceback=traceback.format_exc()))
 

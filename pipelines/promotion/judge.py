@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import NothingToPromote, PromotionRefused
+from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
 from pipelines.executors.base import Executor, Loss
 from pipelines.forms import PARITY
 from pipelines.package import Scores
@@ -55,6 +55,7 @@ class Judged:
         error: What is wrong.
         traceback: Of the error, where it is one that nobody foresaw.
         refused: Whether the error is a rule of the recipe that the candidate breaks.
+        full: Whether the error is a full disk, which is nothing about the candidate.
     """
 
     measured: Measured | None = None
@@ -62,6 +63,7 @@ class Judged:
     error: str | None = None
     traceback: str | None = None
     refused: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Judge:
         Raises:
             NothingToPromote: The candidate cannot be judged; the message says why.
             PromotionRefused: It breaks a rule without which it cannot even be registered.
+            HomeError: There is no room for its package.
         """
         self.warm_up()
         self._asked, self._losses = False, 0
@@ -141,6 +144,8 @@ class Judge:
                 self._meanwhile()
         answer = self._answers[0]
         if answer.error is not None:
+            if answer.full:
+                raise HomeError(answer.error)
             raise PromotionRefused(answer.error) if answer.refused else NothingToPromote(answer.error)
         return answer
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,6 +143,22 @@ def test_what_a_disk_refuses_is_a_sentence_wherever_it_is_met(
     wrapped.__cause__ = error
     assert disk_trouble(error, Home(Path("/home"))) == told
     assert disk_trouble(wrapped, Home(Path("/home"))) == told
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [
+        (4096, FULL),
+        (1 << 30, "Cannot use Optuna's storage {}: disk I/O error. See whether its disk is in order."),
+    ],
+)
+def test_what_sqlite_calls_an_error_of_the_disk_may_be_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, told: str
+) -> None:
+    monkeypatch.delenv("REGATTA_STORAGE", raising=False)
+    monkeypatch.setattr("pipelines.home.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    error = sqlite3.OperationalError("disk I/O error")
+    assert disk_trouble(error, Home(tmp_path)) == told.format(tmp_path)
 
 
 @pytest.mark.parametrize(

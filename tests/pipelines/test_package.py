@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -327,6 +329,24 @@ class TestPackage:
         assert told.measured is None
         assert "torn.keras could not be packaged" in (told.error or "")
         assert "Traceback" in (told.traceback or "")
+
+    def test_a_full_disk_is_no_fault_of_the_checkpoint(
+        self, ask: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def build(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("pipelines.judging.build_package", build)
+        desk = ScriptedDesk(ask(tmp_path / "package"))
+
+        JudgeWorker()(desk)
+
+        (told,) = desk.said
+        assert told.full
+        assert told.error == (
+            f"No space left on the disk of {tmp_path}, where the candidate is packaged. Nothing was promoted; "
+            "make room and run the same command again."
+        )
 
     def test_data_that_the_trials_did_not_see_is_not_judged_on(
         self, ask: Request, data: PreparedData, tmp_path: Path

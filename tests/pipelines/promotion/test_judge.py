@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.errors import NothingToPromote, PromotionRefused
+from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
 from pipelines.executors.base import Executor, Handler, Loss
 from pipelines.package import Scores
 from pipelines.promotion.judge import Answers, Judge, Judged
@@ -120,6 +120,11 @@ def test_a_judge_without_room_is_not_asked_before_it_has_some() -> None:
 def test_what_is_wrong_with_a_candidate_is_told_as_it_is() -> None:
     with pytest.raises(NothingToPromote, match=r"^the two forms disagree$"):
         Judge(Scripted("idle", Judged(error="the two forms disagree"))).ask(REQUEST)
+
+
+def test_a_full_disk_is_not_told_as_a_fault_of_the_candidate() -> None:
+    with pytest.raises(HomeError, match=r"^no room$"):
+        Judge(Scripted("idle", Judged(error="no room", full=True))).ask(REQUEST)
 
 
 def test_a_judge_that_dies_over_a_candidate_is_asked_once_more() -> None:
