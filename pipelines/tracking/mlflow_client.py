@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from pipelines.errors import TrackingError
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
 
@@ -22,6 +24,8 @@ _FINAL = {
     "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
 }  # fmt: skip
 """The server's words that are about the entry itself. Who is not let in by it may be let in tomorrow."""
+_ANSWERS = "it answers with status"
+_TROUBLED = re.compile(r"too many (5\d\d) error responses")
 _WORTH_ANOTHER_TRY = {401, 403, 407, 408, 425, 429}
 # MLflow itself would try 7 times over some minutes and then lose the call; the journal waits for as long as it takes.
 # It would also try again to make a run when the connection breaks before the answer, and the run would be there twice.
@@ -92,7 +96,7 @@ def mlflow_errors() -> Iterator[None]:
     except MlflowException as error:
         text = _one_line(error)
         # what a proxy answers in the server's place is no word of MLflow's
-        by_another = text.startswith("API request to") and not isinstance(error, RestException)
+        by_another = str(error).startswith("API request to") and not isinstance(error, RestException)
         if error.error_code in _FINAL and not by_another:
             raise Refused(text) from error
         there = isinstance(error, RestException)
@@ -105,6 +109,13 @@ def mlflow_errors() -> Iterator[None]:
         raise (Refused(text) if final else Unavailable(text, there=said is not None)) from error
     except Exception as error:  # a socket, a database, a disk: nothing that says the entry itself is wrong
         raise Unavailable(f"{type(error).__name__}: {_one_line(error)}", late=_came_late(error)) from error
+
+
+def out_of_order(uri: str, problem: Unavailable) -> TrackingError:
+    """What a verb that needs the server at once says where it does not answer, or answers that it cannot do it now."""
+    answers = problem.there or str(problem).startswith(_ANSWERS)
+    what = "cannot do it now" if answers else "cannot be reached"
+    return TrackingError(f"The MLflow server at {without_secrets(uri)} {what}: {problem}")
 
 
 def _asked_to_wait_s(error: BaseException) -> float:
@@ -164,4 +175,6 @@ def _one_line(error: Any) -> str:
     text = without_secrets(" ".join(str(error).split()))
     if "Connection refused" in text:  # said in five lines by three libraries
         return "nothing answers there (connection refused)"
+    if (found := _TROUBLED.search(text)) is not None:  # MLflow's client keeps nothing but the status
+        return f"{_ANSWERS} {found[1]}; its own log says why (a database that is away, a full disk)"
     return text if len(text) <= 300 else text[:297] + "..."

@@ -13,7 +13,7 @@ from pipelines.collecting import nothing_to_collect
 from pipelines.errors import TrackingError
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
-from pipelines.tracking.mlflow_client import connect, mlflow_errors
+from pipelines.tracking.mlflow_client import connect, mlflow_errors, out_of_order
 from pipelines.tracking.uploads import again, fetch, upload
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _tracking_errors(uri: str) -> Iterator[None]:
         with mlflow_errors():
             yield
     except Unavailable as problem:
-        raise TrackingError(f"The MLflow server at {without_secrets(uri)} cannot be reached: {problem}") from None
+        raise out_of_order(uri, problem) from None
     except Refused as problem:
         raise TrackingError(f"The MLflow server at {without_secrets(uri)} refused: {problem}") from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipelines.errors import TrackingError
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
-from pipelines.tracking.mlflow_client import connect, mlflow_errors
+from pipelines.tracking.mlflow_client import connect, mlflow_errors, out_of_order
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def _said_in_words(uri: str, run_id: str) -> Iterator[None]:
         with mlflow_errors():
             yield
     except Unavailable as problem:
-        raise TrackingError(f"The MLflow server at {without_secrets(uri)} cannot be reached: {problem}") from None
+        raise out_of_order(uri, problem) from None
     except Refused:
         raise TrackingError(f"The MLflow server at {without_secrets(uri)} has no run '{run_id}'.") from None

@@ -22,6 +22,7 @@ from werkzeug.test import run_wsgi_app
 
 from services.tracking_server.buckets import tell_of_buckets
 from services.tracking_server.bulk import open_door
+from services.tracking_server.disk import tell_of_full_disks
 from services.tracking_server.settings import login_wanted
 from services.tracking_server.tables import file_of, make_tables
 
@@ -44,6 +45,7 @@ if _database is not None:
     make_tables(_database)
 open_door(flask_application)
 tell_of_buckets(flask_application, whole_application, os.environ)
+tell_of_full_disks(flask_application, whole_application)
 # all that MLflow has imported: to look through it for garbage would hold up a request by 0.2 s every now and then
 gc.freeze()
 

@@ -15,7 +15,7 @@ import requests
 
 from pipelines.tracking.base import Refused, Unavailable
 from pipelines.tracking.entries import Logged, RunBegun
-from pipelines.tracking.mlflow_client import mlflow_errors
+from pipelines.tracking.mlflow_client import mlflow_errors, out_of_order
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -80,6 +80,23 @@ CALLS = pytest.mark.parametrize("call", [LOG, BEGIN], ids=["log", "begin"])
 
 def error(code: str) -> str:
     return json.dumps({"error_code": code, "message": "no"})
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_server_in_trouble_is_told_as_one_that_answers(server: Server, status: int) -> None:
+    server.answer = Answer(status, error("INTERNAL_ERROR"))
+
+    with pytest.raises(Unavailable) as caught:
+        LOG(MlflowTracker(server.address))
+
+    told = f"it answers with status {status}; its own log says why (a database that is away, a full disk)"
+    assert str(caught.value) == told
+    assert str(out_of_order("http://me:secret@host", caught.value)) == (
+        f"The MLflow server at http://host cannot do it now: {told}"
+    )
+    assert str(out_of_order("http://host", Unavailable("timed out"))) == (
+        "The MLflow server at http://host cannot be reached: timed out"
+    )
 
 
 @CALLS
