@@ -75,14 +75,21 @@ def _path_in_file(location: Sequence[str | int], raw: Any, *, keep_last: bool) -
     """Drops the parts of pydantic's location that name a variant of a union and so are not in the file."""
     path: list[str | int] = []
     here = raw
+    kind: Any = (
+        None  # that pydantic names next, which may be the word of a field, too: a kind `function` has a `function`
+    )
     for index, part in enumerate(location):
         last = index == len(location) - 1
+        named, kind = kind, None
+        if part == named and not (last and keep_last):
+            continue
         inside = (isinstance(here, Mapping) and part in here) or (
             isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
         )
         if inside:
             here = here[part]
             path.append(part)
+            kind = here.get("name") if isinstance(here, Mapping) else None
         elif last and keep_last:
             path.append(part)
     return tuple(path)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import ConfigError, Mistake
 from pipelines.mistakes import did_you_mean, dotted, explain
@@ -17,10 +17,25 @@ class Leaf(Spec):
     shape: tuple[int, ...] | Literal["round", "square"] = "round"
 
 
+class Branch(Spec):
+    """A kind that has a field of its own name, as a model that is a function has the field `function`."""
+
+    name: Literal["branch"] = "branch"
+    branch: str = ""
+    width: int = 0
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Branch:
+        if self.branch == "broken":
+            raise ValueError("is broken")
+        return self
+
+
 class Tree(Spec):
     leaves: tuple[Leaf, ...] = ()
     by_label: dict[str, Leaf] = Field(default_factory=dict)
     optimizer: Optimizer | None = None
+    grown: Annotated[Branch | Leaf, Field(discriminator="name")] = Leaf()
 
 
 def explained(raw: Any) -> dict[str, str]:
@@ -31,6 +46,19 @@ def explained(raw: Any) -> dict[str, str]:
 
 def test_the_names_of_union_variants_are_no_part_of_a_path() -> None:
     assert list(explained({"optimizer": {"name": "sgd", "momentum": 2}})) == ["optimizer.momentum"]
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"branch": "a", "width": "wide"}, "grown.width"),
+        ({"branch": 3}, "grown.branch"),
+        ({"branch": "broken"}, "grown"),
+        ({"branch": "a", "leaf": 3}, "grown.leaf"),
+    ],
+)
+def test_a_kind_that_has_a_field_of_its_own_name_is_not_taken_for_the_field(given: dict[str, Any], place: str) -> None:
+    assert list(explained({"grown": {"name": "branch", **given}})) == [place]
 
 
 def test_an_unknown_key_deep_inside_names_the_keys_of_its_own_class() -> None:
