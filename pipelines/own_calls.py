@@ -28,6 +28,22 @@ def accepted(reference: str | None, arguments: dict[str, Any], given: int = 0) -
     return arguments
 
 
+def called_with(reference: str, given: tuple[str, ...]) -> str:
+    """Returns the reference, for the validator of a config: the code is called with `given`, by position.
+
+    Args:
+        reference: The function, as `module:name`.
+        given: What each of them is, in a word.
+
+    Raises:
+        ValueError: Its text shows that it takes fewer.
+    """
+    takes = _shown(reference)
+    if takes is not None and len(takes) < len(given):
+        raise ValueError(f"is called with ({', '.join(given)}), and {reference} takes ({', '.join(takes)})")
+    return reference
+
+
 def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[str], given: int = 0) -> str | None:
     """What is wrong with the names of arguments, as a sentence, or None.
 
@@ -39,9 +55,7 @@ def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[st
         arguments: What it is called with by name.
         given: How many it is given before these, such as the inputs and the head of a model.
     """
-    module, _, name = reference.partition(":")
-    path = source_of(module) if looked_for() else None
-    takes = None if path is None else _parameters(path.read_bytes(), name)
+    takes = _shown(reference)
     if takes is None:
         return None
     known = takes[given:]
@@ -52,6 +66,13 @@ def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[st
     named = " and ".join(f"'{argument}'" for argument in unknown)
     verb = "are no arguments" if len(unknown) > 1 else "is no argument"
     return f"{named} {verb} of {reference}{did_you_mean(unknown[0], known)}; {listed}"
+
+
+def _shown(reference: str) -> tuple[str, ...] | None:
+    """What the code takes, as far as its text shows; see `_parameters`."""
+    module, _, name = reference.partition(":")
+    path = source_of(module) if looked_for() else None
+    return None if path is None else _parameters(path.read_bytes(), name)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
-from pipelines.own_calls import accepted
+from pipelines.own_calls import accepted, called_with
 from pipelines.own_code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
 
@@ -23,8 +23,9 @@ class FunctionModel(ModelSpec):
     """Your own Keras model: what `function(inputs: InputFacts, head: Head, **arguments)` returns.
 
     It takes raw samples (n, *inputs.shape) and ends in `head.units` units with `head.activation`; where a number is
-    predicted, the last layer multiplies by `head.scale` and adds `head.offset`. It is made of Keras's own classes, so
-    that its file can be loaded where this code is not.
+    predicted, the last layer multiplies by `head.scale` and adds `head.offset`. It has one input and one output and is
+    made of Keras's own classes, so that its file can be loaded where this code is not. It is not compiled: optimizer,
+    loss and metrics are the recipe's.
     """
 
     name: Literal["function"] = "function"
@@ -32,6 +33,11 @@ class FunctionModel(ModelSpec):
     """The function, as `module:function`; looked for in the current folder too."""
     arguments: Arguments = Field(default_factory=dict)
     """What it is called with beside inputs and head, by name; each can vary, such as `model.arguments.width`."""
+
+    @field_validator("function")
+    @classmethod
+    def _takes_inputs_and_head(cls, reference: str) -> str:
+        return called_with(reference, ("inputs", "head"))
 
     @field_validator("arguments")
     @classmethod
@@ -94,6 +100,11 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
         return (
             f"gives {model.outputs[0].dtype}, in which a loss loses too much: make the last layer with dtype='float32'"
         )
+    if model.compiled:  # silently replaced, its loss would be taken for the one that was trained with
+        return (
+            "is compiled, and the recipe says what it is trained with: leave compile() away, and name optimizer, loss "
+            "and metrics in the recipe; a model that is loaded is loaded with compile=False"
+        )
     foreign = list(dict.fromkeys(_foreign(_config_of(model))))
     if foreign:
         return (
@@ -137,7 +148,7 @@ def _foreign(config: Any) -> Iterator[str]:
             elif name in _LOADERS or module.startswith(_ACTING):
                 yield f"{name}, which loads more than the model's own file holds"
         for key, part in config.items():
-            if key != "compile_config":  # a training compiles it anew
+            if key != "compile_config":  # of a model within: what it was trained with once trains nothing here
                 yield from _foreign(part)
 
 

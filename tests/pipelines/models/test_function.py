@@ -135,10 +135,29 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(
     assert "own_model_" in str(caught.value)
 
 
-def test_how_the_function_compiled_it_does_not_matter(keras: Any, write: Write) -> None:
+def test_a_compiled_model_is_refused_as_it_would_be_trained_with_something_else(keras: Any, write: Write) -> None:
     text = GOOD.replace("return keras", "model = keras") + "    model.compile(loss=own)\n    return model\n"
     text += "def own(truth, found):\n    return found\n"
+    with pytest.raises(OwnCodeError, match="is compiled, and the recipe says what it is trained with"):
+        build(keras, FunctionModel, function=write(text))
+
+
+def test_how_a_model_within_it_was_compiled_does_not_matter(keras: Any, write: Write) -> None:
+    text = HEAD + (
+        "base = keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(4)])\n"
+        "    base.compile(loss=own)\n"
+        "    x = keras.Input((8, 8))\n"
+        f"    return keras.Model(x, {END}(base(x)))\n"
+        "def own(truth, found):\n    return found\n"
+    )
     assert build(keras, FunctionModel, function=write(text)).output_shape == (None, 3)
+
+
+@pytest.mark.parametrize("takes", ["", "inputs", "*, inputs"])
+def test_a_function_that_takes_no_head_is_refused_when_the_recipe_is_read(write: Write, takes: str) -> None:
+    reference = write(f"def make({takes}):\n    raise RuntimeError('nobody runs this')")
+    with pytest.raises(ValidationError, match=r"is called with \(inputs, head\), and .*:make takes \("):
+        FunctionModel(function=reference)
 
 
 def test_a_model_of_classes_has_one_output_for_a_number_of_a_regression(keras: Any, write: Write) -> None:
