@@ -17,7 +17,7 @@ from pipelines.callbacks import Callback, label_is_name
 from pipelines.computing import Precision, Xla
 from pipelines.datasets import Dataset
 from pipelines.datasets.digits import Digits
-from pipelines.distributions import Entry, Scalar
+from pipelines.distributions import Drawn, Entry
 from pipelines.executors import ExecutorKind
 from pipelines.executors.docker import Docker
 from pipelines.executors.ray.settings import RayCluster
@@ -212,7 +212,7 @@ class SweepConfig(TrainingConfig):
     epoch. `parameters` (of the model) and `seconds` (of training) may stand behind it."""
     constraints: dict[str, Bound] = Field(default_factory=dict)
     """What a trial has to keep to become the best, by name: a metric of its best epoch, `parameters` or `seconds`."""
-    enqueue: tuple[Annotated[dict[str, Scalar | list[Any]], Field(min_length=1)], ...] = ()
+    enqueue: tuple[Annotated[dict[str, Drawn], Field(min_length=1)], ...] = ()
     """What is tried first, in this order: values of what varies, by name. What a trial leaves out is sampled."""
     warm_start: Annotated[WarmStart | None, BeforeValidator(study_alone)] = None
     """An older study whose trials the sampler and the pruner know from the beginning."""

@@ -13,6 +13,19 @@ from pipelines.spec import Spec
 Scalar = bool | int | float | str | None
 
 
+def _no_part(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError(
+            "must be one value: of kinds to choose from, the name alone (optimizer: sgd), and beside it what varies "
+            f"within, by its own path (optimizer.sgd.momentum: 0.9); got {value!r}"
+        )
+    return value
+
+
+Drawn = Annotated[Scalar | list[Any], BeforeValidator(_no_part)]
+"""One value of something that varies, as it is written where a trial is told what to draw."""
+
+
 class Suggests(Protocol):
     """The part of an Optuna trial that sampling needs."""
 

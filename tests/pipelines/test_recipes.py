@@ -505,6 +505,8 @@ ADAM_OR_SGD = "search_space: {optimizer: {adam: {beta_1: [0.8, 0.9]}, sgd: }}"
          "must be 16 or 32, got 3"),
         ("enqueue: [{batch_size: 16}, {bach_size: 16}]\nsearch_space: {batch_size: [16, 32]}", "enqueue.1.bach_size",
          "did you mean 'batch_size'"),
+        ("enqueue: [{optimizer: {name: sgd}}]\n" + ADAM_OR_SGD, "enqueue.0.optimizer",
+         "must be one value: of kinds to choose from, the name alone (optimizer: sgd)"),
         ("enqueue: [{}]", "enqueue.0", "at least 1 item"),
         ("enqueue: {batch_size: 3}", "enqueue", "valid list"),
         ("enqueue: [{optimizer: sgd, optimizer.adam.beta_1: 0.9}]\n" + ADAM_OR_SGD,
