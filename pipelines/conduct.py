@@ -19,7 +19,7 @@ from pipelines.facts import StudyFacts
 from pipelines.history import best_value, read_runs, wall_seconds
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
 from pipelines.lineage import lineage
-from pipelines.oddities import oddities
+from pipelines.oddities import gaps, oddities
 from pipelines.parent import ParentRun, run_tags
 from pipelines.phases import Phases
 from pipelines.placing import Placement
@@ -106,7 +106,7 @@ def conduct(
             if aside is not None:
                 folder.bring_back(aside)
         raise
-    for line in (*([other] if other else []), *oddities(config), *said):
+    for line in (*([other] if other else []), *oddities(config), *gaps(config, data), *said):
         say(console, line, "yellow")
     entries = list(read_all(folder.journal))
     earlier = read_runs(entries)
