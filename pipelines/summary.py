@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from pipelines.home import Home
 from pipelines.seats import brief
 from pipelines.telling import show_table
 
@@ -65,7 +68,16 @@ def show_summary(summary: Summary, console: Console, *, command: str) -> None:
         console.print(f"Interrupted; this goes on with it: {command}", soft_wrap=True)
     elif summary.promoted is not None:
         name = summary.promoted.version.name
-        console.print(f'Next: make up-local && make predict ARGS="--model {name}"', highlight=False)
+        make = _make()
+        console.print(f'Next: {make} up-local && {make} predict ARGS="--model {name}"', highlight=False, soft_wrap=True)
+
+
+def _make() -> str:
+    """`make`, and in a folder of the user's own where the Makefile is and where the state is, as make changes there."""
+    makefile = Path(__file__).resolve().parent.parent / "Makefile"
+    if Path("Makefile").resolve() == makefile or not makefile.exists():
+        return "make"
+    return shlex.join(["make", "-C", str(makefile.parent), f"REGATTA_HOME={Home.from_environment().root}"])
 
 
 def _time(summary: Summary) -> str:

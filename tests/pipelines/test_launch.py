@@ -640,6 +640,23 @@ def test_the_summary_for_people_says_what_came_of_it_where_to_look_and_what_to_t
     assert "make predict" in text
 
 
+def test_what_to_type_next_works_in_a_folder_without_a_makefile_too(
+    site: Site,
+    promotes: list[tuple[TrialHistory, str, str]],
+    tmp_path: Path,
+    regatta_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    summary = site.run(promote=True)
+    root = Path.cwd()
+    assert "Next: make up-local && make predict" in shown(summary)
+
+    monkeypatch.chdir(tmp_path)
+
+    make = f"make -C {root} REGATTA_HOME={regatta_home}"
+    assert f"Next: {make} up-local && {make} predict ARGS=" in shown(summary)
+
+
 def test_the_time_of_a_study_is_that_of_all_its_starts_and_that_of_a_start_is_told_as_such(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
