@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from pipelines.collecting import leave
 from pipelines.errors import (
@@ -40,8 +41,21 @@ _EXIT_CODES: dict[type[RegattaError], int] = {
     PromotionRefused: REFUSED,
 }
 
+
+class _Interruptible(typer.core.TyperGroup):
+    """Lets `run` know of an interruption, which typer would make an exit code of, without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """See `click.Group.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
+
 app = typer.Typer(
     name="regatta",
+    cls=_Interruptible,
     help="Hyperparameter sweeps for tf.keras, a true record of them in MLflow, and the champion served.",
     no_args_is_help=True,
     add_completion=False,

@@ -296,6 +296,19 @@ def test_a_home_of_somebody_else_is_no_traceback(
     )
 
 
+def test_a_command_that_is_interrupted_before_it_can_tell_is_interrupted_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.recipes.read_recipe", interrupted)
+    monkeypatch.setattr("sys.argv", ["regatta", "sweep", "any.yaml", "--dry-run"])
+
+    assert run(app) == 130
+    assert "goes on where this one stopped" in capsys.readouterr().err
+
+
 def test_a_bug_of_ours_keeps_its_traceback() -> None:
     def command(**_: Any) -> None:
         raise ZeroDivisionError("ours")
