@@ -39,6 +39,10 @@ _AS_WRITTEN = (
     "is written as a range, {type: float, low: 0.0001, high: 0.01, log: true} (type int for whole numbers), or as a "
     "list of choices, [16, 32]"
 )
+_OWN_CODE = (
+    "code of your own can be a dataset (function), a model (function), a callback (class) and the schedule of "
+    "learning_rate_scheduler (function), and nothing else"
+)
 _PREFIX = 3  # letters of a word that are enough to tell which one it begins
 
 
@@ -138,7 +142,9 @@ def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
     expected = [word.strip(" '") for word in str(context.get("expected_tags", "")).split(",")]
     if kind == "union_tag_invalid":
         tag = str(context.get("tag"))
-        return f"is no known kind: '{tag}'{did_you_mean(tag, expected)}; there are {', '.join(expected)}"
+        own = tag in {"function", "class"} or ":" in tag
+        hint = f"; {_OWN_CODE}" if own else did_you_mean(tag, expected)
+        return f"is no known kind: '{tag}'{hint}; there are {', '.join(expected)}"
     return "needs a `name` that says which kind it is"
 
 

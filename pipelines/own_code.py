@@ -52,7 +52,7 @@ def check(reference: str) -> str | None:
     if spec is None:
         return (
             f"must name code that can be imported, but there is no module '{missing}' in {Path.cwd()} or among what is "
-            f"installed{did_you_mean(missing, _neighbours())}"
+            f"installed{_beside(missing) or did_you_mean(missing, _neighbours())}"
         )
     if spec.origin is None or not spec.origin.endswith(".py"):
         return None
@@ -147,6 +147,29 @@ def may_be_elsewhere() -> Iterator[None]:
 def looked_for() -> bool:
     """Whether recipes are read with a look at the code that they name; see `may_be_elsewhere`."""
     return not _ELSEWHERE.get()
+
+
+_RECIPE_FOLDER: ContextVar[Path | None] = ContextVar("folder of the recipe that is read", default=None)
+
+
+@contextmanager
+def named_in(folder: Path) -> Iterator[None]:
+    """Within it, a module that is not to be found here and lies in `folder`, beside the recipe, is said to be there."""
+    before = _RECIPE_FOLDER.set(folder.absolute())
+    try:
+        yield
+    finally:
+        _RECIPE_FOLDER.reset(before)
+
+
+def _beside(module: str) -> str:
+    """`; it is beside the recipe: …` where it is."""
+    folder = _RECIPE_FOLDER.get()
+    if folder is None:
+        return ""
+    place = folder.joinpath(*module.split("."))
+    there = place.is_dir() or place.with_suffix(".py").is_file()
+    return f"; it is beside the recipe, and is found by who starts in {folder}" if there else ""
 
 
 def _checked(reference: str) -> str:

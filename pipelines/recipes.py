@@ -19,6 +19,7 @@ from pipelines.draws import told
 from pipelines.errors import ConfigError, Mistake
 from pipelines.inputs import InputFacts
 from pipelines.mistakes import did_you_mean, dotted, explain
+from pipelines.own_code import named_in
 from pipelines.params import flat_params
 from pipelines.samplers import ITSELF, Sampler, highest, varying
 from pipelines.search_space import SearchSpace
@@ -45,7 +46,8 @@ def read_recipe(path: Path, settings: Iterable[str] = (), *, to_sweep: bool = Tr
         ConfigError: Every mistake of the file and the settings, each with its path and line.
     """
     document = yaml_file.read(path)
-    return check_recipe(document, str(path), settings, to_sweep=to_sweep)
+    with named_in(path.parent):
+        return check_recipe(document, str(path), settings, to_sweep=to_sweep)
 
 
 def check_recipe(

@@ -599,3 +599,36 @@ def test_an_entry_of_the_space_is_set_by_the_very_path_that_it_has_in_the_file(t
         path: f"one of {values[1:-1]}",
         "batch_size": "one of 8, 16",
     }
+
+
+def test_code_beside_a_recipe_elsewhere_is_told_where_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "project"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "own_beside.py").write_text("def make(inputs, head): ...\n")
+    (folder / "inner" / "own_nets.py").write_text("def make(inputs, head): ...\n")
+    recipe = folder / "own.yaml"
+    monkeypatch.chdir(tmp_path)
+
+    for module, there in (("own_beside", True), ("inner.own_nets", True), ("own_nowhere", False)):
+        recipe.write_text(f"study: own\nmodel: {{name: function, function: '{module}:make'}}\n")
+        with pytest.raises(ConfigError) as caught:
+            read_recipe(Path("project/own.yaml"))
+        (mistake,) = caught.value.mistakes
+        assert (f"it is beside the recipe, and is found by who starts in {folder}" in mistake.message) is there
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("loss: {name: function, function: 'mine:loss'}", True),
+        ("metrics: ['mine:f1']", True),
+        ("optimizer: {name: adam, learning_rate: {name: function, function: 'mine:rate'}}", True),
+        ("loss: focal", False),
+    ],
+)
+def test_where_no_code_of_one_s_own_can_stand_it_is_told_where_it_can(text: str, told: bool) -> None:
+    message = only_mistake(f"study: a\n{text}\n").message
+    assert ("code of your own can be a dataset (function), a model (function), a callback (class)" in message) is told
+    assert "; there are " in message
