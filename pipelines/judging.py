@@ -69,13 +69,19 @@ def answer(request: JudgeRequest, say: Callable[[Judged], object]) -> None:
     except Exception as error:
         if failure_of(error) is Failure.DISK:
             text = (
-                f"No space left on the disk of {Path(request.package).parent}, where the candidate is packaged. "
+                f"No space left on the disk of {_fullest(request)}, where the candidate is packaged. "
                 f"Nothing was promoted; make room and run the same command again."
             )
             say(Judged(error=text, full=True))
             return
         text = f"The checkpoint {request.checkpoint} could not be packaged: {type(error).__name__}: {error}"
         say(Judged(error=text, traceback=traceback.format_exc()))
+
+
+def _fullest(request: JudgeRequest) -> Path:
+    """Where there is least room: the package is made among temporary files, the answers are kept in the study."""
+    places = [Path(path).parent for path in (request.package, request.outputs) if path]
+    return min(places, key=lambda place: shutil.disk_usage(place).free)
 
 
 def judge(request: JudgeRequest) -> Judged:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -336,16 +337,19 @@ class TestPackage:
         def build(*_: Any, **__: Any) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+        rooms = {tmp_path / "temporary": 1 << 30, tmp_path / "study": 0}
         monkeypatch.setattr("pipelines.judging.build_package", build)
-        desk = ScriptedDesk(ask(tmp_path / "package"))
+        monkeypatch.setattr("pipelines.judging.shutil.disk_usage", lambda path: SimpleNamespace(free=rooms[path]))
+        outputs = str(tmp_path / "study" / "outputs.npz")
+        desk = ScriptedDesk(ask(tmp_path / "temporary" / "package", outputs=outputs))
 
         JudgeWorker()(desk)
 
         (told,) = desk.said
         assert told.full
         assert told.error == (
-            f"No space left on the disk of {tmp_path}, where the candidate is packaged. Nothing was promoted; "
-            "make room and run the same command again."
+            f"No space left on the disk of {tmp_path / 'study'}, where the candidate is packaged. "
+            "Nothing was promoted; make room and run the same command again."
         )
 
     def test_data_that_the_trials_did_not_see_is_not_judged_on(
