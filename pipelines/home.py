@@ -66,8 +66,11 @@ class StudyFolder:
         return self.facts.exists()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, way_out: str = "") -> Iterator[None]:
         """Keeps a second controller away from this study for as long as this one lives, however it ends.
+
+        Args:
+            way_out: What else than to wait can be done where another holds it, as a clause; "" if nothing.
 
         Raises:
             HomeError: Another process holds the study, or the folder cannot be written.
@@ -82,8 +85,8 @@ class StudyFolder:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 raise HomeError(
-                    f"Study '{self.root.name}' is being run by process {holder}. Wait for it or stop it; or give this "
-                    f"sweep another name with --set study=NAME."
+                    f"Study '{self.root.name}' is being run by process {holder}. Wait for it or stop it"
+                    f"{f'; {way_out}' if way_out else ''}."
                 ) from None
             handle.seek(0)
             handle.truncate()

@@ -51,7 +51,7 @@ def run_sweep(
     home = Home.from_environment()
     folder = home.study(config.study)
     with ExitStack() as open_rooms:
-        open_rooms.enter_context(folder.locked())
+        open_rooms.enter_context(folder.locked("or give this sweep another name with --set study=NAME"))
         open_rooms.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(_SWITCH_S)
         goes_on = StudyFacts.read(folder) if folder.exists() and not fresh else None

@@ -62,7 +62,10 @@ def test_a_second_controller_is_kept_away_for_as_long_as_the_first_lives(tmp_pat
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(HomeError, match=f"'digits' is being run by process {holder.pid}"), folder.locked():
+        with (
+            pytest.raises(HomeError, match=f"'digits' is being run by process {holder.pid}. Wait for it or stop it.$"),
+            folder.locked(),
+        ):
             pytest.fail("the lock was given twice")
     finally:
         holder.kill()  # as a crash would

@@ -607,7 +607,7 @@ def test_a_study_that_somebody_else_runs_starts_no_process(site: Site, started_a
 
 
 def test_a_study_that_somebody_else_runs_is_one_sentence(site: Site) -> None:
-    with site.home.study("tiny").locked(), pytest.raises(HomeError, match="is being run by process"):
+    with site.home.study("tiny").locked(), pytest.raises(HomeError, match="stop it; or give this sweep another name"):
         site.run()
 
 
