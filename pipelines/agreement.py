@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.goals import Parts, known_task, metric_names
+from pipelines.goals import Parts, added_metrics, known_task, metric_names
 from pipelines.inputs import InputFacts, Kind
 from pipelines.losses import Loss
 from pipelines.metrics import Metric
@@ -180,9 +180,14 @@ def _watching_problems(parts: Parts, task: Task | None) -> Iterator[Problem]:
     """Callbacks that watch what no epoch has."""
     if "metrics" not in parts:
         return
-    known = metric_names(parts, task)
+    known, added = metric_names(parts, task), added_metrics(parts)
     callbacks: Mapping[str, CallbackSpec] = parts.get("callbacks") or {}
     for label, callback in callbacks.items():
+        if getattr(callback, "mode", None) == "auto" and getattr(callback, "monitor", None) in added:
+            message = (
+                "watches a metric of your own, of which mode: auto cannot tell the better way; add mode: min, or max"
+            )
+            yield Problem(("callbacks", label, "monitor"), message)
         for name in dict.fromkeys(callback.watched_metrics()):
             if name not in known:
                 field = "monitor" if getattr(callback, "monitor", None) == name else "filepath"

@@ -18,6 +18,8 @@ from pipelines.tasks import ACTIVATIONS, Head, Task, task_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pipelines.callbacks.base import CallbackSpec
+
 Parts = Mapping[str, Any]
 """Fields of a training config by name; those that could not be read are missing."""
 
@@ -80,4 +82,10 @@ def metric_names(parts: Parts, task: Task | None) -> tuple[str, ...]:
         tasks = tuple(Task) if task is None else (task,)
         chosen = [metric for each in tasks for metric in default_metrics(each)]
     names = ["loss", *dict.fromkeys(metric.label for metric in chosen)]
-    return (*names, *(f"val_{name}" for name in names))
+    return tuple(dict.fromkeys((*names, *(f"val_{name}" for name in names), *added_metrics(parts))))
+
+
+def added_metrics(parts: Parts) -> tuple[str, ...]:
+    """The metrics that callbacks of the user's own put into every epoch."""
+    callbacks: Mapping[str, CallbackSpec] = parts.get("callbacks") or {}
+    return tuple(name for callback in callbacks.values() for name in callback.added_metrics())

@@ -7,6 +7,7 @@ import numpy as np
 from pipelines.config import SweepConfig
 from pipelines.datasets.base import chunks
 from pipelines.datasets.prepared import PreparedData
+from pipelines.goals import added_metrics
 from pipelines.metrics import direction_of
 from pipelines.models.function import FunctionModel
 from pipelines.objectives import COSTS
@@ -23,6 +24,8 @@ def oddities(config: SweepConfig) -> list[str]:
             "one training with other seeds."
         )
     for objective in config.objectives:
+        if objective.metric in added_metrics(dict(config)):
+            continue  # only its author knows which way it is better
         better = "minimize" if objective.metric in COSTS else direction_of(objective.metric)
         if objective.sense != better:
             said.append(

@@ -247,7 +247,9 @@ class TrialLife:
         if broken is not None:
             named = {name: broken.metrics.get(name, math.nan) for name in ("loss", objective)}
             name, value = next((name, value) for name, value in named.items() if not math.isfinite(value))
-            text = f"{name} was {'not a number' if math.isnan(value) else 'infinite'} in epoch {broken.epoch}"
+            what = "not a number" if math.isnan(value) else "infinite"
+            what = what if name in broken.metrics else "missing (no callback put it into the logs)"
+            text = f"{name} was {what} in epoch {broken.epoch}"
             return TrialState.PRUNED, Failure.NOT_FINITE, text
         if self._best.value is None:
             return TrialState.PRUNED, Failure.NOT_FINITE, f"{objective} was never a finite number"

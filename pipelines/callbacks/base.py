@@ -1,7 +1,7 @@
 """What every callback spec promises.
 
 A recipe names callbacks in a mapping: `callbacks: {early_stopping: {patience: 5}}`. The key is a label; where it is the
-name of a kind, `name` may be left out. Keras calls them in the order of the recipe.
+name of a kind, `name` may be left out. Keras calls them in the order of the recipe, and first those that add metrics.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class CallbackSpec(Spec):
 
     def watched_metrics(self) -> tuple[str, ...]:
         """Metrics that must exist for this callback to do anything; checked when a recipe is read."""
+        return ()
+
+    def added_metrics(self) -> tuple[str, ...]:
+        """Metrics that the callback puts into the logs of every epoch. Such a callback acts before all others."""
         return ()
 
     def owns_learning_rate(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -35,11 +35,18 @@ class OwnCallback(CallbackSpec):
     """Where it is, as `module:Class`; the module is looked for in the current folder too."""
     arguments: Arguments = Field(default_factory=dict)
     """Keyword arguments of its constructor; each can be searched, as `callbacks.<label>.arguments.<argument>`."""
+    adds: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Metrics of its own, such as `val_f1`, that it puts into `logs` at the end of every epoch (`logs["val_f1"] = …`);
+    they can be the objective, be bounded and be monitored."""
 
     @field_validator("arguments")
     @classmethod
     def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         return accepted(info.data.get("path"), arguments)
+
+    def added_metrics(self) -> tuple[str, ...]:
+        """Those that it is said to add."""
+        return self.adds
 
     def build(self, around: Surroundings) -> keras.callbacks.Callback:
         """The callback, with its arguments.

@@ -265,8 +265,11 @@ def facts_of(parameters: int, fed: Feed, trainer: str) -> dict[str, str]:
 
 
 def _callbacks(config: TrainingConfig, facts: InputFacts) -> dict[str, Callback]:
-    """Those of the recipe; a model of the plane also has its decision surface drawn, unless the recipe says how."""
-    callbacks = dict(config.callbacks)
+    """Those of the recipe; a model of the plane also has its decision surface drawn, unless the recipe says how.
+
+    Those that add metrics come first: the others watch them, and a config that is read again may have another order.
+    """
+    callbacks = dict(sorted(config.callbacks.items(), key=lambda item: not item[1].added_metrics()))
     drawn = any(isinstance(callback, DecisionSurface) for callback in callbacks.values())
     return callbacks if drawn or facts.kind != "points" else {**callbacks, DECISION_SURFACE: DecisionSurface()}
 

@@ -14,6 +14,8 @@ from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.errors import ConfigError
 from pipelines.goals import class_weights, goal_of
 from pipelines.inputs import Column, InputFacts
+from pipelines.objectives import Objective
+from pipelines.oddities import oddities
 from pipelines.recipes import check_recipe, check_with_data
 from pipelines.tasks import Task, task_of
 
@@ -188,6 +190,25 @@ def test_parts_that_do_not_go_together_are_mistakes_of_the_recipe(text: str, pla
     (found,) = said(text)
     assert found.startswith(f"{place}: ")
     assert words in found
+
+
+OWN = "callbacks: {mine: {name: class, path: 'json:JSONDecoder', adds: [val_f1]}, early_stopping: {monitor: val_f1"
+
+
+def test_a_metric_that_a_callback_adds_can_be_the_objective_be_bounded_and_be_monitored() -> None:
+    text = f"study: a\nobjective: val_f1\nconstraints: {{val_f1: {{least: 0.5}}}}\n{OWN}, mode: max}}}}"
+    read = check_recipe(yaml_file.parse(text, "a.yaml"), "a.yaml")
+
+    assert (read.objective.metric, read.objective.sense) == ("val_f1", "maximize")
+    assert oddities(read.model_copy(update={"objective": Objective(metric="val_f1", direction="minimize")})) == [
+        sentence for sentence in oddities(read) if "val_f1" not in sentence
+    ]
+
+
+def test_which_way_an_added_metric_is_better_has_to_be_said_where_it_is_monitored() -> None:
+    (found,) = said(f"{OWN}}}}}")
+    assert found.startswith("callbacks.early_stopping.monitor: watches a metric of your own")
+    assert found.endswith("add mode: min, or max")
 
 
 def test_mistakes_between_parts_are_told_together_with_mistakes_inside_them() -> None:

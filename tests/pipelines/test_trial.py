@@ -203,6 +203,17 @@ def test_a_trial_without_one_finite_value_is_pruned_and_has_no_best(bench: Bench
     assert bench.run().summary == {"seconds": 1.5, "tracking_seconds": 0.0}
 
 
+def test_an_objective_that_no_callback_put_into_the_epoch_is_said_to_be_missing(bench: Bench) -> None:
+    life = bench.life()
+    without = {name: value for name, value in metrics(0.1).items() if name != bench.spec.objective}
+    feed(life, EpochEnded(7, 1, 0, without, BEGUN_MS + 1))
+
+    result = life.close(ended(bench.spec))
+
+    assert result.state is TrialState.PRUNED
+    assert result.reason == f"{bench.spec.objective} was missing (no callback put it into the logs) in epoch 0"
+
+
 @pytest.mark.parametrize("broken", ["loss", "val_loss"])
 def test_an_epoch_that_is_no_number_prunes_its_trial_and_is_never_the_best(bench: Bench, broken: str) -> None:
     life = bench.life()

@@ -432,6 +432,25 @@ def test_the_order_of_callbacks_is_that_of_the_recipe(
         assert begun == order
 
 
+def test_a_metric_that_a_callback_adds_is_there_for_those_before_it_in_the_recipe(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_metric.py").write_text(
+        "import keras\n\nclass Falling(keras.callbacks.Callback):\n"
+        "    def on_epoch_end(self, epoch, logs=None):\n        logs['val_own'] = 5.0 - epoch\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    trained = train(
+        epochs=5,
+        callbacks={
+            "early_stopping": {"monitor": "val_own", "mode": "max", "patience": 2},
+            "mine": {"name": "class", "path": "own_metric:Falling", "adds": ["val_own"]},
+        },
+    )
+    assert trained.of(Ended)[0].error is None
+    assert [event.metrics["val_own"] for event in trained.of(EpochEnded)] == [5.0, 4.0, 3.0]
+
+
 def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, keras: Any, tmp_path: Path) -> None:
     from pipelines.training.values import ModelValues
     from pipelines.training.watching import BestEpochKeeper
