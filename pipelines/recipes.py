@@ -175,7 +175,12 @@ def identity(config: SweepConfig) -> str:
         for name, part in parts.items()
         if (part or name not in _LATECOMERS) and part != LATER.get(name, _NEVER)
     }
-    parts["callbacks"] = list(parts["callbacks"].items())  # Keras calls them in this order
+    # Keras calls them in this order; `adds` came later, and a study of before it goes on
+    callbacks = parts["callbacks"].items()
+    parts["callbacks"] = [
+        (label, {name: value for name, value in callback.items() if value or name != "adds"})
+        for label, callback in callbacks
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

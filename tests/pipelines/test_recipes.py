@@ -632,3 +632,18 @@ def test_where_no_code_of_one_s_own_can_stand_it_is_told_where_it_can(text: str,
     message = only_mistake(f"study: a\n{text}\n").message
     assert ("code of your own can be a dataset (function), a model (function), a callback (class)" in message) is told
     assert "; there are " in message
+
+
+def test_a_study_from_before_callbacks_could_add_metrics_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = "study: a\ncallbacks: {mine: {name: class, path: 'json:JSONDecoder'}}\n"
+    now, adding = identity(check(own)), identity(check(own.replace("'}", "', adds: [val_f1]}")))
+    whole = SweepConfig.model_dump
+
+    def as_before(config: SweepConfig, **how: Any) -> dict[str, Any]:
+        parts = whole(config, **how)
+        del parts["callbacks"]["mine"]["adds"]
+        return parts
+
+    monkeypatch.setattr(SweepConfig, "model_dump", as_before)
+
+    assert identity(check(own)) == now != adding
