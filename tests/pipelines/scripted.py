@@ -7,15 +7,16 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import GEN_CREATED, getgeneratorstate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.executors.base import Answer, Executor, Handler, Loss, LossKind, OneByOne, Worker
 from pipelines.inputs import InputFacts
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import CheckpointWritten, Ended, EpochEnded, Event, Started, Stop, TrialSpec
 
 BEGUN_MS = 1_700_000_000_000
@@ -201,7 +202,8 @@ class ScriptedExecutor(Executor):
             if place in self._silent:
                 continue
             try:
-                word = talk.send(self._answers[place])
+                begun = getgeneratorstate(talk) != GEN_CREATED  # what it was told before is heard at its second word
+                word = talk.send(self._answers[place] if begun else None)
             except StopIteration:
                 self._finish(place)
                 continue
@@ -210,7 +212,8 @@ class ScriptedExecutor(Executor):
             elif isinstance(word, Silence):
                 self._silent.add(place)
             else:
-                self._answers[place] = None
+                if begun:
+                    self._answers[place] = None
                 self._over.update({place} if isinstance(word, Ended) else ())
                 answer = self._handler.on_message(worker, word)
                 self._answers[place] = answer or self._answers[place]
