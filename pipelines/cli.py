@@ -98,8 +98,8 @@ def sweep(
     chosen += [f"execution.workers={workers}"] if workers else []
     chosen += [f"execution.lanes={lanes}"] if lanes else []
     if dry_run:
-        from pipelines.preview import preview, preview_json
-        from pipelines.recipes import read_recipe
+        from pipelines.recipe.reading import read_recipe
+        from pipelines.terminal.preview import preview, preview_json
 
         recipe = read_recipe(config, chosen)
         if as_json:
@@ -111,7 +111,7 @@ def sweep(
 
     with early_workers(executor, workers, lanes) as early:
         from pipelines.launch import run_sweep
-        from pipelines.recipes import read_recipe
+        from pipelines.recipe.reading import read_recipe
 
         recipe, console = read_recipe(config, chosen), _console(stderr=as_json)
         summary = run_sweep(
@@ -122,7 +122,7 @@ def sweep(
             promote=not no_promote,
             early=early,
         )
-    from pipelines.summary import show_summary
+    from pipelines.terminal.summary import show_summary
 
     show_summary(summary, console, command=_own_command())
     if as_json:
@@ -155,7 +155,7 @@ def train(
     from pipelines.train import from_recipe, from_run, train
 
     if config is not None:
-        from pipelines.recipes import read_recipe
+        from pipelines.recipe.reading import read_recipe
 
         what = from_recipe(read_recipe(config, settings or [], to_sweep=False))
     else:
@@ -301,7 +301,7 @@ def schema(
     ] = None,
 ) -> None:
     """Write the JSON schema of recipes, with which editors complete and check them."""
-    from pipelines.schema import recipe_schema
+    from pipelines.recipe.schema import recipe_schema
 
     text = json.dumps(recipe_schema(), indent=1) + "\n"
     if path is None:

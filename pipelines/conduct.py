@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from pipelines.afar.record import SweepRecord
 from pipelines.afar.staffing import Backing
-from pipelines.budgets import COMBINATIONS, Meter, spent_before
-from pipelines.closing import Closing
+from pipelines.controller.budgets import COMBINATIONS, Meter, spent_before
 from pipelines.datasets.prepared import PreparedData, prepare
+from pipelines.ending.closing import Closing
+from pipelines.ending.parent import ParentRun, run_tags
+from pipelines.ending.upshot import Summary
 from pipelines.errors import ConfigError
 from pipelines.executors.base import Executor
 from pipelines.exposition import Record, metrics_address, observed
@@ -19,31 +21,29 @@ from pipelines.facts import StudyFacts
 from pipelines.history import best_value, read_runs, wall_seconds
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
 from pipelines.lineage import lineage
-from pipelines.oddities import gaps, oddities
-from pipelines.parent import ParentRun, run_tags
 from pipelines.phases import Phases
 from pipelines.placing import Placement
-from pipelines.progress import Progress
 from pipelines.promote import StudyOnDisk, promote_with
 from pipelines.promotion.judge import Judge
-from pipelines.recipes import changed, check_with_data
+from pipelines.recipe.oddities import gaps, oddities
+from pipelines.recipe.reading import changed, check_with_data
 from pipelines.reconcile import mend_study
-from pipelines.seats import named
 from pipelines.stack import begin_tracking_server, tracking_server
 from pipelines.staffing import Ahead, find_place, make_executor, make_judge_executor, recruit, settle
 from pipelines.study import Study
 from pipelines.sweep import Outcome, Sweep
 from pipelines.telling import say
+from pipelines.terminal.progress import Progress
+from pipelines.terminal.seats import named
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.journal import Journal, read_all
 from pipelines.tracking.sender import Sender
-from pipelines.upshot import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.config import SweepConfig
+    from pipelines.recipe.config import SweepConfig
 
 
 _MOST_PATHS = 5  # that are named where a recipe has changed

@@ -16,12 +16,12 @@ from socket import SO_REUSEADDR, SOL_SOCKET
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.budgets import Ending
+from pipelines.controller.budgets import Ending
+from pipelines.controller.failures import Remedy
+from pipelines.controller.watcher import Watcher
 from pipelines.errors import ConfigError, Mistake
-from pipelines.failures import Remedy
 from pipelines.records import EpochEnded, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts
-from pipelines.watcher import Watcher
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -72,7 +72,7 @@ class Record:
 
 
 class Observed:
-    """The watcher of a sweep (see `pipelines.watcher.Watcher`): passes on what it is told, and counts."""
+    """The watcher of a sweep (see `pipelines.controller.watcher.Watcher`): passes on what it is told, and counts."""
 
     def __init__(
         self, watcher: Watcher, study: str, metric: str, sense: str, record: Record, best_before: float | None = None

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData, open_prepared
 from pipelines.errors import DataError, HomeError
 from pipelines.home import StudyFolder
-from pipelines.kept import need_code, read_kept
-from pipelines.own_digest import CODE_SHA256_TAG, named_modules, other_code
-from pipelines.recipes import identity
+from pipelines.own.digest import CODE_SHA256_TAG, named_modules, other_code
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.kept import need_code, read_kept
+from pipelines.recipe.reading import identity
 from pipelines.tracking.addresses import without_secrets
 
 
@@ -29,7 +29,7 @@ class StudyFacts:
         config: The recipe as it was when the study was last run.
         server: The tracking server that it was last sent to, without a password.
         data: Folder and digests of the data that its trials train on.
-        own_code: Digests of the user's own code when the study was last run, by module; see `pipelines.own_digest`.
+        own_code: Digests of the user's own code when the study was last run, by module; see `pipelines.own.digest`.
     """
 
     uid: str

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.config import SweepConfig
-from pipelines.distributions import FloatRange, IntRange
 from pipelines.front import best_trial, front_of
 from pipelines.home import StudyFolder
-from pipelines.own_digest import CODE_SHA256_TAG
+from pipelines.own.digest import CODE_SHA256_TAG
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.distributions import FloatRange, IntRange
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import CallbackAct, StudyHistory, TrialHistory, TrialPicture, TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.tracking.durations import Untold, concludes
 from pipelines.tracking.durations import wall_seconds as wall_seconds  # for those who ask for `device_seconds`, too
 from pipelines.tracking.entries import (

@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.collecting import nothing_to_collect
-from pipelines.config import TrainingConfig
 from pipelines.datasets import Samples
 from pipelines.datasets.prepared import open_prepared
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
-from pipelines.forms import caller, onnx_runtime, scale_of, served_outputs
 from pipelines.inputs import InputFacts
-from pipelines.kept import read_kept
-from pipelines.package import build_package, form_of, load_checkpoint, outputs_of, score, served_file
-from pipelines.profile import profile_of
+from pipelines.packaging.forms import caller, onnx_runtime, scale_of, served_outputs
+from pipelines.packaging.package import build_package, form_of, load_checkpoint, outputs_of, score, served_file
+from pipelines.packaging.profile import profile_of
 from pipelines.promotion.evidence import worst_mistakes
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.promotion.policy import Measured
+from pipelines.recipe.config import TrainingConfig
+from pipelines.recipe.kept import read_kept
 from pipelines.records import Failure
 from pipelines.tracking.models import warm_up
 from pipelines.training.failing import failure_of

@@ -11,14 +11,14 @@ from pipelines.collecting import nothing_to_collect
 from pipelines.executors.recruits import Recruits
 from pipelines.facts import StudyFacts
 from pipelines.home import Home
-from pipelines.recipes import identity
+from pipelines.recipe.reading import identity
 from pipelines.staffing import Ahead, make_sure, recruit
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.config import SweepConfig
-    from pipelines.upshot import Summary
+    from pipelines.ending.upshot import Summary
+    from pipelines.recipe.config import SweepConfig
 
 _SWITCH_S = 0.0005
 """How long the controller waits for another thread of its process to let it go on, after each word that it reads or

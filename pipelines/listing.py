@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Iterator
 
-from pipelines.catalogue import Kind, rooms
 from pipelines.errors import ConfigError, Mistake
 from pipelines.home import Home
 from pipelines.mistakes import did_you_mean
+from pipelines.recipe.catalogue import Kind, rooms
 from pipelines.studies import told_studies
 
 STUDIES = "studies"

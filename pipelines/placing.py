@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.config import SweepConfig
 from pipelines.devices.sharing import Need, Sharing, choose, share_between
+from pipelines.recipe.config import SweepConfig
 
 MOST_LANES = 256
 """Trials under way at once, over all workers, of a sampler that learns nothing from them."""

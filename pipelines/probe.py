@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.devices import Device, Need
 from pipelines.executors.base import Answer, Executor, Loss, OneByOne
+from pipelines.recipe.config import SweepConfig, TrainingConfig
+from pipelines.recipe.search_space import SearchSpace, overlay
 from pipelines.records import Ended, EpochEnded, Event, Stepped, TrialSpec, Verdict
-from pipelines.search_space import SearchSpace, overlay
 from pipelines.worker import TrialWorker, WorkerSettings
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.recipe.config import SweepConfig, TrainingConfig
+from pipelines.recipe.search_space import SearchSpace, overlay
 from pipelines.samplers.exhaustive import ExhaustiveSpec
-from pipelines.search_space import SearchSpace, overlay
 from pipelines.training.lanes.grouping import group_of
 
 _PROGRAM_S = 6.0

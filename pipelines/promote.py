@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote, TrackingError
 from pipelines.executors.base import Executor
@@ -21,6 +20,7 @@ from pipelines.promotion.promoter import Promoter
 from pipelines.promotion.record import Record, experiment_of
 from pipelines.promotion.reigns import EVIDENCE_TAG
 from pipelines.promotion.seeds import Kept, Repeated, ranked, repeat
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import StudyHistory, TrialHistory, TrialSpec
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import run_address, without_secrets

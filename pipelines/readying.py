@@ -11,7 +11,7 @@ from pipelines.collecting import nothing_to_collect
 from pipelines.compiled import keep_in
 from pipelines.later import imported_later
 
-FIRST = ("pipelines.config",)
+FIRST = ("pipelines.recipe.config",)
 """Before anything else: pydantic looks through all modules that there are for the sources of the specs' docstrings."""
 HEAVY = ("tensorflow", "keras")
 OF_LANES = ("pipelines.training.lanes.trainer",)

@@ -308,7 +308,7 @@ class TrialHistory:
         violations: By constraint, by how much it is broken; at most 0 where it is kept.
         phases: Seconds by what they went to; see `Ended`.
         dropped: Why its checkpoint is not kept any more, or None.
-        code_sha256: Digest of the user's own code that it ran, or None; see `pipelines.own_digest`.
+        code_sha256: Digest of the user's own code that it ran, or None; see `pipelines.own.digest`.
     """
 
     number: int

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.own_digest import CODE_TAG, named_modules, other_code
+from pipelines.own.digest import CODE_TAG, named_modules, other_code
 from pipelines.records import Failure, TrialState
 from pipelines.training.base import Best
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pipelines import devices
 from pipelines.computing import remarks
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.devices.sharing import LEAST_MB, equal_share_mb
 from pipelines.executors.base import Executor
@@ -24,6 +23,7 @@ from pipelines.placing import Placement, placement
 from pipelines.probe import Needs, ProbeRequest, ProbeWorker, candidates, probe
 from pipelines.programs import too_many
 from pipelines.readying import get_ready, modules_for
+from pipelines.recipe.config import SweepConfig
 from pipelines.warm import TrainAndJudge
 from pipelines.worker import TrialWorker, WorkerSettings, environment, shares
 

@@ -12,24 +12,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.budgets import DISK, INTERRUPTED, Ending, Meter
-from pipelines.config import SweepConfig
-from pipelines.crew import Crew, UnderWay, Vigil
+from pipelines.controller.budgets import DISK, INTERRUPTED, Ending, Meter
+from pipelines.controller.crew import Crew, UnderWay, Vigil
+from pipelines.controller.failures import Remedy
+from pipelines.controller.intake import Intake
+from pipelines.controller.keeping import Keeper
+from pipelines.controller.painting import Painter
+from pipelines.controller.watcher import Watcher
 from pipelines.errors import HomeError
 from pipelines.executors.base import Executor, Loss, LossKind
-from pipelines.failures import Remedy
 from pipelines.history import RunHistory
 from pipelines.home import StudyFolder
-from pipelines.intake import Intake
-from pipelines.keeping import Keeper
-from pipelines.painting import Painter
 from pipelines.placing import most_unheard
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import Ended, EpochEnded, Event, Failure, Stop, TrialResult, Verdict
 from pipelines.signals import on_interrupt
 from pipelines.study import Counts, Study
 from pipelines.tracking.journal import Journal
 from pipelines.trial import TrialLife
-from pipelines.watcher import Watcher
 
 _HAND_OUT_S = 0.05
 """For how long trials are handed out before workers are listened to again."""

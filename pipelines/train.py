@@ -11,18 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines import devices
-from pipelines.config import Execution, Objective, SweepConfig, TrainingConfig
 from pipelines.datasets.prepared import prepare
 from pipelines.errors import ConfigError, Mistake
 from pipelines.executors.base import Loss, LossKind
 from pipelines.executors.processes import ProcessesExecutor
 from pipelines.history import read_runs
 from pipelines.home import Home, StudyFolder, user_data_folder
-from pipelines.kept import need_code, read_kept
-from pipelines.own_digest import code_tags, own_code
+from pipelines.own.digest import code_tags, own_code
 from pipelines.params import telling_params
 from pipelines.pictures import loss_curve
-from pipelines.recipes import check_with_data
+from pipelines.recipe.config import Execution, Objective, SweepConfig, TrainingConfig
+from pipelines.recipe.kept import need_code, read_kept
+from pipelines.recipe.reading import check_with_data
 from pipelines.records import Ended, EpochEnded, Event, Failure, TrialResult, TrialSpec
 from pipelines.repetition import Recorded, Repetition
 from pipelines.stack import tracking_server

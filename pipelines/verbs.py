@@ -9,20 +9,20 @@ from typing import Any
 
 from pipelines import reconcile
 from pipelines.afar.staffing import Backing
-from pipelines.config import SweepConfig
 from pipelines.errors import ConfigError, HomeError, Mistake, NothingToPromote
 from pipelines.executors.base import Executor
 from pipelines.facts import StudyFacts
 from pipelines.history import gather
 from pipelines.home import Home, StudyFolder, storage_of, user_data_folder
 from pipelines.mistakes import did_you_mean
-from pipelines.own_code import may_be_elsewhere
+from pipelines.own.code import may_be_elsewhere
 from pipelines.promote import StudyOnDisk, candidates_of, note_evidence, promote_with
 from pipelines.promotion import going_back
 from pipelines.promotion.champions import ModelHistory, history_of
 from pipelines.promotion.judge import Judge
 from pipelines.promotion.outcome import Promoted
-from pipelines.recipes import check_recipe, check_with_data
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.reading import check_recipe, check_with_data
 from pipelines.records import StudyHistory
 from pipelines.report import write_report
 from pipelines.stack import tracking_server

@@ -14,7 +14,6 @@ from pipelines.afar.executor import FarExecutor, variables_for_nodes
 from pipelines.afar.record import NoRecord, Record
 from pipelines.afar.words import NodeSettings
 from pipelines.afar.worker import FarWorker, make_trial_worker
-from pipelines.config import SweepConfig
 from pipelines.errors import ServiceError
 from pipelines.executors.base import Executor
 from pipelines.executors.ray.baggage import pack, pins
@@ -24,6 +23,7 @@ from pipelines.executors.reception import Reception
 from pipelines.executors.slots import Recycling
 from pipelines.home import StudyFolder
 from pipelines.placing import Placement, most_at_once
+from pipelines.recipe.config import SweepConfig
 from pipelines.worker import WorkerSettings, environment
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipelines.callbacks.base import CallbackSpec, Surroundings
-from pipelines.own_calls import accepted
-from pipelines.own_code import Arguments, Reference, load
+from pipelines.own.calls import accepted
+from pipelines.own.code import Arguments, Reference, load
 
 if TYPE_CHECKING:
     import keras

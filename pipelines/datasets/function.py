@@ -17,8 +17,8 @@ from pipelines.datasets.rows import Stream
 from pipelines.errors import DataError
 from pipelines.inputs import Kind
 from pipelines.mistakes import did_you_mean
-from pipelines.own_calls import accepted
-from pipelines.own_code import Arguments, Reference, load, told
+from pipelines.own.calls import accepted
+from pipelines.own.code import Arguments, Reference, load, told
 from pipelines.tasks import Task
 
 KEYS = ("x", "y", "x_test", "y_test", "labels", "columns", "target", "low", "high", "kind")

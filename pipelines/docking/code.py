@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.config import SweepConfig
-from pipelines.own_code import make_importable
-from pipelines.own_digest import references
+from pipelines.own.code import make_importable
+from pipelines.own.digest import references
+from pipelines.recipe.config import SweepConfig
 
 
 def code_folders(config: SweepConfig) -> Iterator[Path]:

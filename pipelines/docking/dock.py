@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config import SweepConfig
 from pipelines.docking.code import code_folders
 from pipelines.errors import ServiceError
 from pipelines.executors.docker.base import ContainerPlan, Engine, EngineFacts, EngineGone, EngineRefused, Mount
@@ -16,6 +15,7 @@ from pipelines.executors.docker.containers import COMMAND
 from pipelines.executors.docker.engine import DockerEngine, engine_address, is_elsewhere
 from pipelines.executors.docker.settings import parts_of
 from pipelines.home import Home, StudyFolder
+from pipelines.recipe.config import SweepConfig
 
 _SHARE = 0.9
 _SURROUNDINGS = {"HOME": "/tmp", "USER": "regatta", "LOGNAME": "regatta", "PYTHONUNBUFFERED": "1"}

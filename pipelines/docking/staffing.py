@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 from pipelines import devices
-from pipelines.config import SweepConfig
 from pipelines.docking.check import make_sure
 from pipelines.docking.dock import Dock, dock
 from pipelines.executors.base import Executor
@@ -16,6 +15,7 @@ from pipelines.executors.docker.containers import Containers
 from pipelines.executors.slots import Recycling, SlotsExecutor
 from pipelines.home import Home, StudyFolder
 from pipelines.placing import Placement
+from pipelines.recipe.config import SweepConfig
 from pipelines.worker import TrialWorker, WorkerSettings, shares
 
 _SAFE = 0.85

@@ -19,7 +19,7 @@ from pipelines.home import Home
 from pipelines.lineage.machine import Machine, this_machine
 from pipelines.lineage.packages import Packages, installed
 from pipelines.lineage.repository import Repository, look_at, top_of, tracks
-from pipelines.own_digest import CODE_SHA256_TAG, CODE_TAG, code_tags, own_code
+from pipelines.own.digest import CODE_SHA256_TAG, CODE_TAG, code_tags, own_code
 
 RECIPE = "recipe.yaml"
 RECORD = "lineage.json"
@@ -55,7 +55,7 @@ class Lineage:
         packages: What is installed.
         machine: Where it ran.
         environment: Variables that change what a training computes, as far as they are set.
-        own_code: Digests of the user's own code that the recipe names, by module; see `pipelines.own_digest`.
+        own_code: Digests of the user's own code that the recipe names, by module; see `pipelines.own.digest`.
     """
 
     command: str

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
-from pipelines.own_calls import accepted, called_with
-from pipelines.own_code import Arguments, OwnCodeError, Reference, load
+from pipelines.own.calls import accepted, called_with
+from pipelines.own.code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.checkpoints import sha256_of
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote, PromotionRefused
 from pipelines.promotion.comparison import Comparison, compare
@@ -17,7 +16,8 @@ from pipelines.promotion.outcome import Candidate, Examined
 from pipelines.promotion.policy import decide
 from pipelines.promotion.record import Record
 from pipelines.promotion.version_tags import source_of
-from pipelines.promotion_rules import Promotion
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.promotion_rules import Promotion
 
 
 class Examiner:

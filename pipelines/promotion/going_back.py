@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines.errors import ConfigError, Mistake, TrackingError
-from pipelines.package import MANIFEST, damage, read_contract
+from pipelines.packaging.package import MANIFEST, damage, read_contract
 from pipelines.promotion.champions import score_of
 from pipelines.promotion.meeting import misfit
 from pipelines.promotion.reigns import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
 from pipelines.executors.base import Executor, Loss
-from pipelines.forms import PARITY
-from pipelines.package import Scores
+from pipelines.packaging.forms import PARITY
+from pipelines.packaging.package import Scores
 from pipelines.promotion.policy import Measured
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import TrackingError
-from pipelines.package import damage, read_contract
+from pipelines.packaging.package import damage, read_contract
 from pipelines.promotion.reigns import Registry, last_champion
 from pipelines.tasks import Task
 from pipelines.tracking.models import CHAMPION, RegisteredModel, Version

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.forms import Form
-from pipelines.package import Scores
+from pipelines.packaging.forms import Form
+from pipelines.packaging.package import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion.policy import Decision, Measured
 from pipelines.records import TrialHistory

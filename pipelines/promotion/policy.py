@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipelines.forms import IN_ONNX, Form
-from pipelines.package import Scores
+from pipelines.packaging.forms import IN_ONNX, Form
+from pipelines.packaging.package import Scores
 from pipelines.promotion.comparison import Comparison
-from pipelines.promotion_rules import Promotion
+from pipelines.recipe.promotion_rules import Promotion
 
 _COMPARING = ("min_gain", "confidence", "max_class_drop")
 """Rules that compare with the champion."""

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.checkpoints import sha256_of
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import ConfigError, Mistake, NothingToPromote, TrackingError
-from pipelines.package import Scores
+from pipelines.packaging.package import Scores
 from pipelines.promotion.examining import Examiner
 from pipelines.promotion.judge import Judged, JudgeRequest
 from pipelines.promotion.meeting import PackageRegistry, Rival, fetch_rival, rival_of
@@ -35,6 +34,7 @@ from pipelines.promotion.seeds import Repeated
 from pipelines.promotion.telling import Story
 from pipelines.promotion.twins import are_twins
 from pipelines.promotion.version_tags import DIGEST_TAG, description_of, description_of_all, tags_of
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import TrialHistory
 from pipelines.tasks import SCORES
 from pipelines.tracking.models import CHAMPION, RegisteredModel, Version

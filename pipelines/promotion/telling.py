@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.inputs import InputFacts
-from pipelines.package import Scores
+from pipelines.packaging.package import Scores
 from pipelines.promotion.comparison import Comparison, losses_of
 from pipelines.promotion.evidence import Evidence
 from pipelines.promotion.judge import Answers
 from pipelines.promotion.policy import Decision, Measured
 from pipelines.promotion.reigns import spoken
 from pipelines.promotion.seeds import Repeated
-from pipelines.promotion_rules import Promotion
+from pipelines.recipe.promotion_rules import Promotion
 from pipelines.records import TrialHistory
 from pipelines.tasks import Task
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.checkpoints import sha256_of
-from pipelines.forms import GRAPH
-from pipelines.package import read_contract, served_file
+from pipelines.packaging.forms import GRAPH
+from pipelines.packaging.package import read_contract, served_file
 
 _APART = ("name", "source", "metrics", "dataset")
 """Parts of a contract in which one model may differ from itself: who made it, of what, and how it was judged."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.config import SweepConfig
 from pipelines.promotion.outcome import JUDGED_BY, Examined
 from pipelines.promotion.policy import Decision
 from pipelines.promotion.record import experiment_of
 from pipelines.promotion.reigns import EVIDENCE_TAG, EVIDENCE_UID_TAG, now
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import TrialHistory
 
 DIGEST_TAG = "regatta.checkpoint_sha256"

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pipelines.own_code import Arguments, Reference, load
+from pipelines.own.code import Arguments, Reference, load
 from pipelines.schedules.one_cycle import START_SHARE, WARMUP_SHARE
 from pipelines.spec import Spec, named
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import SweepConfig
-from pipelines.draws import draws_all, told
 from pipelines.errors import ConfigError, Mistake
 from pipelines.home import Home
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.draws import draws_all, told
 from pipelines.study import older
 from pipelines.study.book import Known
 from pipelines.study.trials import Trials

@@ -11,12 +11,12 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState as OptunaState
 
-from pipelines.config import SweepConfig
 from pipelines.errors import StudyError
 from pipelines.home import Home
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
 from pipelines.samplers import Surroundings, highest, varying
-from pipelines.search_space import SearchSpace
 from pipelines.study.beginning import enqueue, note_purpose, warm_up
 from pipelines.study.book import Counts, Known, StudyRecord
 from pipelines.study.endings import told_of

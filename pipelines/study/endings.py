@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from pipelines.front import Directed, Point, losses
-from pipelines.objectives import MEMORY
+from pipelines.recipe.objectives import MEMORY
 from pipelines.records import TrialState
 
 STATE = "regatta.state"

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from pydantic import TypeAdapter
 
-from pipelines.config import SweepConfig
-from pipelines.draws import fitting
 from pipelines.errors import ConfigError, Mistake
 from pipelines.front import Directed
 from pipelines.home import Home, StudyFolder
-from pipelines.objectives import MEMORY, Bound, Objective, Objectives
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.draws import fitting
+from pipelines.recipe.objectives import MEMORY, Bound, Objective, Objectives
 from pipelines.samplers import Varying
 from pipelines.samplers.base import BORROWED
 from pipelines.samplers.whole_space import distribution

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState as OptunaState
 
-from pipelines.draws import matching
+from pipelines.recipe.draws import matching
 from pipelines.records import TrialState
 from pipelines.samplers.whole_space import distribution
 from pipelines.study.trials import ATTEMPT, RESTORED, Trials

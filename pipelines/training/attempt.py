@@ -16,10 +16,10 @@ import tensorflow as tf
 from pipelines.callbacks import Callback, DecisionSurface
 from pipelines.callbacks.base import Surroundings
 from pipelines.checkpoints import sha256_of
-from pipelines.config import TrainingConfig
 from pipelines.inputs import InputFacts
-from pipelines.own_code import place_in_own_code
+from pipelines.own.code import place_in_own_code
 from pipelines.pictures.surface import DECISION_SURFACE
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import CheckpointWritten, Ended, Failure, FileWritten, PictureDrawn, Started, TrialSpec, Verdict
 from pipelines.training.base import Emit
 from pipelines.training.course import Course

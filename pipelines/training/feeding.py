@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.config import TrainingConfig
 from pipelines.datasets import Samples
 from pipelines.datasets.prepared import PreparedData
-from pipelines.goals import Goal, class_weights
 from pipelines.laneable import held_bytes
+from pipelines.recipe.config import TrainingConfig
+from pipelines.recipe.goals import Goal, class_weights
 from pipelines.training.batches import encoded, ordered_batches, shuffled_batches, steps_in_epoch
 
 VALIDATION_BATCH = 1024

@@ -9,10 +9,10 @@ from pathlib import Path
 import keras
 
 from pipelines.computing import compiling, computing_in, scaling_loss
-from pipelines.config import TrainingConfig
 from pipelines.datasets.prepared import open_prepared
 from pipelines.inputs import InputFacts
 from pipelines.optimizers import Length
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import TrialSpec
 from pipelines.training.attempt import Attempt, Outcome, facts_of, summary_of
 from pipelines.training.base import Emit

@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 
-from pipelines.config import SweepConfig
+from pipelines.recipe.config import SweepConfig
 from pipelines.study import AskedTrial, Study
 from pipelines.training.timing import Stopwatch
 from tests.benchmarks.parts import (

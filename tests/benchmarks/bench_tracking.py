@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import devices
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData, prepare
 from pipelines.executors.processes import ProcessesExecutor, Recycling
 from pipelines.home import StudyFolder, user_data_folder
-from pipelines.recipes import read_recipe
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.reading import read_recipe
 from pipelines.tracking import make_tracker
 from pipelines.tracking.run import Run
 from pipelines.tracking.sender import Sender

@@ -18,13 +18,13 @@ from typing import Any
 import optuna
 
 from pipelines import devices
-from pipelines.config import SweepConfig
 from pipelines.datasets.prepared import PreparedData, prepare
 from pipelines.home import user_data_folder
 from pipelines.models.dense import DenseModel
-from pipelines.recipes import read_recipe
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.reading import read_recipe
+from pipelines.recipe.trial_configs import TrialConfigs
 from pipelines.records import TrialSpec
-from pipelines.trial_configs import TrialConfigs
 from pipelines.worker import WorkerSettings, environment
 from tests.benchmarks.peers.plain_keras import Choice
 from tests.benchmarks.peers.plain_keras import Problem as PeersProblem

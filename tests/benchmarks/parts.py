@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import painting
-from pipelines.budgets import Ending, Meter
-from pipelines.config import SweepConfig
+from pipelines.controller import painting
+from pipelines.controller.budgets import Ending, Meter
+from pipelines.controller.failures import Remedy
 from pipelines.executors.base import Executor
-from pipelines.failures import Remedy
 from pipelines.home import StudyFolder
 from pipelines.lineage.machine import this_machine
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import EpochEnded, TrialResult, TrialSpec
 from pipelines.study import Counts, Study
 from pipelines.sweep import Outcome, Sweep

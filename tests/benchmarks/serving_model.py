@@ -67,7 +67,7 @@ def make(folder: Path) -> None:
 
     from pipelines.datasets import Samples
     from pipelines.inputs import InputFacts
-    from pipelines.package import build_package, score
+    from pipelines.packaging.package import build_package, score
     from pipelines.tasks import Task
     from tests.services.model_server.processes import Registry
 

@@ -12,8 +12,8 @@ import optuna
 import pytest
 
 from pipelines.executors.base import Desk
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import Ended, EpochEnded, Started, TrialSpec
-from pipelines.search_space import SearchSpace
 from tests.benchmarks import (
     bench_lanes,
     bench_lanes_quality,
@@ -181,7 +181,7 @@ def test_numbers_of_lanes_are_told_and_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_peers_search_the_very_space_of_the_recipe(problem: str) -> None:
-    from pipelines.recipes import read_recipe
+    from pipelines.recipe.reading import read_recipe
     from tests.benchmarks.lanes_parts import recipe_path
 
     space = SearchSpace(read_recipe(recipe_path(problem)).search_space)
@@ -232,7 +232,7 @@ def test_trials_are_the_same_each_time_and_a_peer_gets_them_with_their_settings(
 def test_a_peers_model_begins_and_learns_as_regattas_does(digits: Problem, tmp_path: Path, keras: Any) -> None:
     import numpy as np
 
-    from pipelines.config import TrainingConfig
+    from pipelines.recipe.config import TrainingConfig
     from pipelines.training.fit import build_model
 
     spec = digits.specs(1, tmp_path)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import painting
+from pipelines.controller import painting
 from pipelines.tracking.journal import Journal
 from tests.benchmarks import bench_scale
 from tests.benchmarks.__main__ import main as run_benchmarks

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import TrainingConfig
 from pipelines.datasets.prepared import open_prepared
 from pipelines.executors.base import Answer, OneByOne
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import Ended, EpochEnded, Event, TrialSpec
 from pipelines.worker import TrialWorker, WorkerSettings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import TrackingError
-from pipelines.package import damage
+from pipelines.packaging.package import damage
 from pipelines.promotion.champions import history_of
 from pipelines.promotion.going_back import roll_back
 from pipelines.tracking.mlflow_tracker import MlflowTracker

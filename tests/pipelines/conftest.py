@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import TrainingConfig
 from pipelines.datasets.digits import Digits
 from pipelines.datasets.prepared import PreparedData, prepare
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import Event, TrialSpec, Verdict
 
 

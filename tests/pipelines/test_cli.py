@@ -13,7 +13,6 @@ import pytest
 import typer
 
 from pipelines import cli
-from pipelines.catalogue import rooms
 from pipelines.cli import app, run
 from pipelines.errors import (
     ConfigError,
@@ -28,6 +27,7 @@ from pipelines.errors import (
     TrackingError,
 )
 from pipelines.executors import ExecutorKind
+from pipelines.recipe.catalogue import rooms
 
 VERBS = ("sweep", "train", "promote", "history", "rollback", "reconcile", "sync", "report", "ui", "list")
 ROOMS = (
@@ -302,7 +302,7 @@ def test_a_command_that_is_interrupted_before_it_can_tell_is_interrupted_with_a_
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.recipes.read_recipe", interrupted)
+    monkeypatch.setattr("pipelines.recipe.reading.read_recipe", interrupted)
     monkeypatch.setattr("sys.argv", ["regatta", "sweep", "any.yaml", "--dry-run"])
 
     assert run(app) == 130

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pipelines.computing import LATER, compiling, remarks
-from pipelines.config import TrainingConfig
 from pipelines.datasets.prepared import PreparedData
-from pipelines.recipes import identity
+from pipelines.recipe.config import TrainingConfig
+from pipelines.recipe.reading import identity
 from pipelines.records import CheckpointWritten, Ended, EpochEnded, TrialSpec
 from pipelines.training.resuming import digest_of
 from tests.pipelines.conftest import Train
@@ -90,8 +90,8 @@ def test_layers_compute_in_half_and_everything_around_them_in_full(
 def test_a_training_in_half_is_judged_and_exported_in_full(
     train: Train, digits: PreparedData, tmp_path: Path, keras: Any, precision: str
 ) -> None:
-    from pipelines.forms import IN_ONNX, onnx_outputs
-    from pipelines.package import Scores, build_package, load_checkpoint, outputs_of
+    from pipelines.packaging.forms import IN_ONNX, onnx_outputs
+    from pipelines.packaging.package import Scores, build_package, load_checkpoint, outputs_of
     from pipelines.tasks import Task
 
     trained = train(precision=precision, epochs=2)

@@ -12,10 +12,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from pipelines.budgets import Ending
+from pipelines.controller.budgets import Ending
+from pipelines.controller.failures import Remedy
 from pipelines.errors import ConfigError
 from pipelines.exposition import FAMILIES, Observed, Record, metrics_address, observed
-from pipelines.failures import Remedy
 from pipelines.records import EpochEnded, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts
 from tests.sites import free_port

@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import DataError, HomeError
 from pipelines.facts import StudyFacts
 from pipelines.home import StudyFolder
-from pipelines.recipes import identity
+from pipelines.recipe.reading import identity
 from tests.pipelines.scripted import prepared, recipe
 
 SERVER = "http://127.0.0.1:5000"

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import arrival, closing, conduct, launch
-from pipelines.config import SweepConfig
+from pipelines import conduct, launch
 from pipelines.datasets.prepared import PreparedData
+from pipelines.ending import arrival, closing
+from pipelines.ending.upshot import Summary
 from pipelines.errors import (
     ConfigError,
     DataError,
@@ -32,22 +33,22 @@ from pipelines.errors import (
 from pipelines.executors.recruits import Recruits
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import Home
-from pipelines.package import Scores
+from pipelines.packaging.package import Scores
 from pipelines.placing import Placement
 from pipelines.promote import StudyOnDisk
 from pipelines.promotion.outcome import Promoted
 from pipelines.promotion.policy import Decision
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import Stop, StudyHistory, TrialHistory, TrialSpec
 from pipelines.report import Draft, to_html
 from pipelines.staffing import Ahead
 from pipelines.study import Counts
-from pipelines.summary import show_summary
+from pipelines.terminal.summary import show_summary
 from pipelines.tracking.base import Unavailable
 from pipelines.tracking.journal import read_all
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.models import Version
 from pipelines.tracking.run import Run
-from pipelines.upshot import Summary
 from tests.pipelines.scripted import (
     Script,
     ScriptedExecutor,
@@ -112,7 +113,7 @@ def site(regatta_home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(conduct, "find_place", lambda config, data, **more: site.place)
     monkeypatch.setattr(conduct, "make_judge_executor", lambda folder: ScriptedExecutor(trains))
     monkeypatch.setattr(conduct, "prepare", site.prepare)
-    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: b"<svg/>")
+    monkeypatch.setattr("pipelines.controller.painting.loss_curve", lambda curves, *, title, best_epoch: b"<svg/>")
     return site
 
 

@@ -99,7 +99,7 @@ def test_processes_are_started_for_where_trials_train_if_nothing_about_the_data_
     ((environments, modules, programs), (two, fewer, nowhere)) = asked
     assert (environments, two) == (shares(2, 1, []), shares(2, 2, []))
     assert {"tensorflow", "pipelines.training.lanes.trainer"} <= set(modules)
-    assert set(fewer) == {"pipelines.config", "tensorflow", "keras"}
+    assert set(fewer) == {"pipelines.recipe.config", "tensorflow", "keras"}
     assert (programs, nowhere) == (str(tmp_path), "")
     assert lanes.place is not None
     assert (lanes.place.workers, lanes.place.lanes, len(lanes.recruits)) == (1, "auto", 1)

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.budgets import Ending, Meter, spent_before
-from pipelines.config import SweepConfig, TrainingConfig
+from pipelines.controller.budgets import Ending, Meter, spent_before
+from pipelines.controller.failures import Remedy
 from pipelines.executors.base import Desk, Executor, Loss, LossKind, Worker
 from pipelines.executors.inline import InlineExecutor
-from pipelines.failures import Remedy
 from pipelines.history import RunHistory, read_runs, wall_seconds
 from pipelines.home import StudyFolder
 from pipelines.pictures import loss_curve
+from pipelines.recipe.config import SweepConfig, TrainingConfig
 from pipelines.records import EpochEnded, Failure, Started, Stepped, Stop, TrialResult, TrialSpec
 from pipelines.study import Counts, Study
 from pipelines.sweep import Outcome, Sweep
@@ -162,7 +162,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A study's folder. Pictures are none."""
-    monkeypatch.setattr("pipelines.painting.loss_curve", lambda curves, *, title, best_epoch: PICTURE)
+    monkeypatch.setattr("pipelines.controller.painting.loss_curve", lambda curves, *, title, best_epoch: PICTURE)
     return Site(tmp_path / "home")
 
 
@@ -343,7 +343,7 @@ def test_every_trial_is_a_child_of_the_sweep_with_its_tags(site: Site) -> None:
 
 
 def test_every_trial_with_an_epoch_has_a_picture_of_its_curves(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.painting.loss_curve", loss_curve)
+    monkeypatch.setattr("pipelines.controller.painting.loss_curve", loss_curve)
     site.sweep(recipe(3), by_trial({1: raises}))
 
     drawn = {run.uid for run in site.runs().values() if any(path.endswith(".svg") for path in run.files)}
@@ -367,7 +367,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_trial(site: Site, monkeypatch: 
     def no_font(*arguments: Any, **more: Any) -> bytes:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("pipelines.painting.loss_curve", no_font)
+    monkeypatch.setattr("pipelines.controller.painting.loss_curve", no_font)
 
     site.sweep(recipe(3))
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import TrainingConfig
 from pipelines.history import RunHistory, read_runs
 from pipelines.params import flat_params, telling_params
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import (
     CallbackActed,
     CheckpointWritten,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.recipes import read_recipe
-from pipelines.search_space import SearchSpace
+from pipelines.recipe.reading import read_recipe
+from pipelines.recipe.search_space import SearchSpace
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.yaml"))
 

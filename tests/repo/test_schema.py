@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.schema import recipe_schema
+from pipelines.recipe.schema import recipe_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import own_code
 from pipelines.errors import ExecutorError
+from pipelines.own import code as own_code
 
 _PACKAGE = Path(own_code.__file__).parent
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

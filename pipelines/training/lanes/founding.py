@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from pipelines.collecting import nothing_to_collect
 from pipelines.compiled import forget
-from pipelines.config import TrainingConfig
+from pipelines.recipe.config import TrainingConfig
 from pipelines.training.feeding import VALIDATION_BATCH, Feed, Held
 from pipelines.training.lanes import obstacles
 from pipelines.training.lanes.bank import Bank

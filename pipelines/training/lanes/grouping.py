@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.computing import LATER
-from pipelines.config import TrainingConfig
 from pipelines.models.cnn import CnnModel
 from pipelines.models.hidden import HiddenLayers, at
+from pipelines.recipe.config import TrainingConfig
 from pipelines.schedules import LearningRateSpec
 from pipelines.schedules.constant import Constant
 

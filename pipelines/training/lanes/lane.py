@@ -11,7 +11,7 @@ import keras
 
 from pipelines.callbacks.averaging import WeightAveraging
 from pipelines.callbacks.own import OwnCallback
-from pipelines.config import TrainingConfig
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import Failure, TrialSpec
 from pipelines.training.attempt import Attempt, Outcome, facts_of
 from pipelines.training.base import Emit

@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 
 from pipelines.callbacks.own import OwnCallback
-from pipelines.config import TrainingConfig
 from pipelines.laneable import obstacle
-from pipelines.own_code import load
+from pipelines.own.code import load
+from pipelines.recipe.config import TrainingConfig
 from pipelines.training.feeding import Feed
 
 _TEST_BATCHES = ("on_test_batch_begin", "on_test_batch_end")

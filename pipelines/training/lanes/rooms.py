@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from pipelines.config import TrainingConfig
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import TrialSpec
 from pipelines.training.base import Emit
 from pipelines.training.feeding import Feed

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipelines.config import TrainingConfig
+from pipelines.recipe.config import TrainingConfig
 from pipelines.training.attempt import summary_of
 from pipelines.training.feeding import Feed, Held
 from pipelines.training.fit import build_model

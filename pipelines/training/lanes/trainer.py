@@ -13,9 +13,9 @@ from typing import Literal
 import tensorflow as tf
 
 from pipelines.compiled import forget
-from pipelines.config import TrainingConfig
 from pipelines.datasets import Samples
 from pipelines.datasets.prepared import PreparedData, open_prepared
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import Event, Failure, Stepped, TrialSpec, Verdict
 from pipelines.training.base import Emit, Trials
 from pipelines.training.failing import broke_the_device, failure_of

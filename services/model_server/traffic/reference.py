@@ -1,4 +1,4 @@
-"""`profile.json` of a package: what the training data looked like, as `pipelines/profile.py` writes it."""
+"""`profile.json` of a package: what the training data looked like, as `pipelines/packaging/profile.py` writes it."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ import pytest
 
 from pipelines.afar.executor import FarExecutor, variables_for_nodes
 from pipelines.afar.staffing import Backing, call_cluster, make_ray_executor, place_on_cluster
-from pipelines.config import SweepConfig
+from pipelines.controller.failures import Remedy, Setbacks
 from pipelines.errors import ServiceError
 from pipelines.executors.ray.words import Cluster
-from pipelines.failures import Remedy, Setbacks
 from pipelines.home import StudyFolder
 from pipelines.placing import Placement
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import Failure
 from pipelines.staffing import Ahead, find_place
 from tests.pipelines.scripted import prepared, recipe

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipelines.callbacks import Callback
-from pipelines.config import SweepConfig, TrainingConfig
 from pipelines.optimizers import Optimizer
+from pipelines.recipe.config import SweepConfig, TrainingConfig
+from pipelines.recipe.search_space import SearchSpace, overlay
 from pipelines.schedules import EpochSchedule, LearningRate
-from pipelines.search_space import SearchSpace, overlay
 from pipelines.spec import kinds_of
 from tests.pipelines.scripted import recipe
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import SweepConfig
 from pipelines.lineage import lineage
 from pipelines.lineage import record as origin
 from pipelines.lineage.packages import INSTALLED
 from pipelines.lineage.record import source_name
-from pipelines.recipes import read_recipe
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.reading import read_recipe
 from tests.pipelines.lineage.repositories import git, made
 
 COMMAND = "regatta sweep configs/sweeps/digits.yaml --trials 3"

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.models.function import FunctionModel
-from pipelines.own_code import OwnCodeError
+from pipelines.own.code import OwnCodeError
 from tests.pipelines.models.samples import GREY, HEADS, MULTICLASS, TABLE, build, outputs, raw, same_weights
 
 GOOD = """

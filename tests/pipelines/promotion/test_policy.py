@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import Promotion
-from pipelines.package import Scores
+from pipelines.packaging.package import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion.policy import Decision, Measured, decide, forced
+from pipelines.recipe.config import Promotion
 
 ANY = Promotion(confidence=None)
 SURE = Promotion()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigError, NothingToPromote, PromotionRefused, TrackingError
-from pipelines.package import damage
+from pipelines.packaging.package import damage
 from pipelines.promotion.reigns import challenges_of, reigns_of
 from pipelines.promotion.seeds import Repeated
 from tests.pipelines.promotion.bench import UID, Bench, seal

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import SweepConfig
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
 from pipelines.samplers import Varying, varying
-from pipelines.search_space import SearchSpace
 from pipelines.study import AskedTrial, Study
 from tests.pipelines.scripted import recipe
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.samplers import Combinations, highest
 from pipelines.samplers.combinations import Params
 from pipelines.samplers.ledger import Entry, Fate, Ledger
 from pipelines.samplers.varying import Options, Range
-from pipelines.search_space import SearchSpace
 from tests.pipelines.samplers.spaces import FLAT, NESTED, what_varies
 from tests.pipelines.scripted import recipe
 

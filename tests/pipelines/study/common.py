@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import SweepConfig
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.study import AskedTrial, Study
 
 UNIT: dict[str, Any] = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.9}}

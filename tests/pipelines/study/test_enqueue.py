@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigError
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.study import Counts, Study
 from tests.pipelines.samplers.spaces import FLAT, NESTED
 from tests.pipelines.scripted import recipe

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import SweepConfig
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.study import Counts, Study, StudyRecord
 from tests.pipelines.scripted import recipe
 from tests.pipelines.study.common import BRANCHES, ask, storage, tried

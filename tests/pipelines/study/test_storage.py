@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from pipelines.errors import StudyError
 from pipelines.home import Home
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.study import server as server_room
 from pipelines.study.mirror import Mirror

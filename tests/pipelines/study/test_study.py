@@ -10,9 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
-from pipelines.config import SweepConfig
+from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.search_space import SearchSpace
 from pipelines.records import TrialState
-from pipelines.search_space import SearchSpace
 from pipelines.study import AskedTrial, Counts, Study
 from tests.pipelines.scripted import RATE, recipe
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import SweepConfig
 from pipelines.errors import ConfigError
 from pipelines.home import Home
+from pipelines.recipe.config import SweepConfig
 from pipelines.records import TrialState
 from pipelines.study import Counts, Study
 from tests.pipelines.scripted import recipe

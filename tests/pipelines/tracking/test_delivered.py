@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Checkpoints
+from pipelines.controller.keeping import Keeper
 from pipelines.facts import StudyFacts
 from pipelines.history import read_runs
 from pipelines.home import Home, StudyFolder
-from pipelines.keeping import Keeper
-from pipelines.objectives import Objective
+from pipelines.recipe.config import Checkpoints
+from pipelines.recipe.objectives import Objective
 from pipelines.reconcile import Mended, reconcile
 from pipelines.records import TrialResult, TrialState
 from pipelines.study import Study

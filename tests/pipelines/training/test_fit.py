@@ -94,8 +94,8 @@ def test_kerass_summary_of_the_model_is_a_file_of_the_run(train: Train) -> None:
 def test_data_from_disk_gives_the_curve_of_data_in_memory_to_the_last_digit(
     train: Train, keras: Any, tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    from pipelines.config import TrainingConfig
     from pipelines.datasets.prepared import prepare
+    from pipelines.recipe.config import TrainingConfig
     from pipelines.training.fit import FitTrainer
 
     spec = TrainingConfig.model_validate(config)
@@ -475,8 +475,8 @@ def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, 
 def test_the_readmes_own_data_model_and_callback_train(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
-    from pipelines.config import TrainingConfig
     from pipelines.datasets.prepared import prepare
+    from pipelines.recipe.config import TrainingConfig
 
     text = (repository / "README.md").read_text()
     (own,) = re.findall(r"```python\n# my_code.py\n(.*?)```", text, re.DOTALL)

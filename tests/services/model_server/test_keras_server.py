@@ -18,7 +18,7 @@ import pytest
 
 from pipelines.datasets.base import Samples
 from pipelines.inputs import Column, InputFacts
-from pipelines.package import Scores, build_package, outputs_of
+from pipelines.packaging.package import Scores, build_package, outputs_of
 from pipelines.tasks import Head, Task
 from services.model_server.keras_engine.engine import KerasEngine
 from services.model_server.served import ServedModel

@@ -21,8 +21,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from pipelines.config import TrainingConfig
 from pipelines.datasets.prepared import PreparedData, prepare
+from pipelines.recipe.config import TrainingConfig
 from pipelines.records import (
     CallbackActed,
     CheckpointWritten,

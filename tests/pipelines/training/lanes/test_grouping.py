@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import TrainingConfig
+from pipelines.recipe.config import TrainingConfig
 from pipelines.training.lanes.grouping import group_of, program_of
 
 

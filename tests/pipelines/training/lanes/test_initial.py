@@ -8,9 +8,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pipelines.config import TrainingConfig
 from pipelines.inputs import Column, InputFacts
 from pipelines.models.hidden import BiasInitializer, KernelInitializer
+from pipelines.recipe.config import TrainingConfig
 
 CLASSES = ("a", "b", "c")
 GREY = InputFacts((8, 8), 0.0, 16.0, CLASSES, "image", mean=(5.0,), deviation=(4.0,))

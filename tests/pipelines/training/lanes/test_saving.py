@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipelines.checkpoints import sha256_of
-from pipelines.config import TrainingConfig
 from pipelines.inputs import Column, InputFacts
+from pipelines.recipe.config import TrainingConfig
 
 CLASSES = ("a", "b", "c")
 GREY = InputFacts((8, 8), 0.0, 16.0, CLASSES, "image", mean=(5.0,), deviation=(4.0,))

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.datasets.base import Samples
 from pipelines.inputs import Column, InputFacts
-from pipelines.profile import profile_of
+from pipelines.packaging.profile import profile_of
 from services.model_server.package import open_package
 from services.model_server.traffic.drift import LEAST_ROWS, Drift
 from services.model_server.traffic.reference import Profile, read_profile

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.datasets.base import Samples
 from pipelines.inputs import InputFacts
-from pipelines.profile import profile_of
+from pipelines.packaging.profile import profile_of
 from tests.services.model_server.parts import LABELS, expected, seal, write_package
 from tests.services.model_server.processes import DEADLINE_S, Process
 from tests.sites import Site, made_site

@@ -1,0 +1,283 @@
+"""Makes the package that crosses from training to serving, and judges models on samples. Imports TensorFlow.
+
+A package is a valid MLflow model (Keras flavour) that also holds the graph as ONNX with its preprocessing inside (but
+for models that ONNX cannot hold), the contract of its input and output, golden samples with the outputs they must give,
+and a digest of every file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.checkpoints import sha256_of
+from pipelines.computing import in_full_precision
+from pipelines.datasets.base import chunks
+from pipelines.packaging.forms import (
+    GRAPH,
+    IN_ONNX,
+    KERAS_FILE,
+    PARITY,
+    Form,
+    NotInOnnxError,
+    export_onnx,
+    hold_to,
+    keras_outputs,
+    onnx_gap,
+    raw_rows,
+    scale_of,
+)
+from pipelines.tasks import OUTPUT_NAMES, SCORES, Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipelines.datasets import Samples
+    from pipelines.datasets.base import Rows
+    from pipelines.inputs import Column, InputFacts
+
+FORMAT = 1
+MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a model did on samples: values by the names that `pipelines.tasks.SCORES` has for its task, in that order."""
+
+    values: Mapping[str, float]
+
+    def to_json(self) -> dict[str, float]:
+        """Plain types."""
+        return dict(self.values)
+
+    @property
+    def headline(self) -> str:
+        """Name of the score that people look at first."""
+        return next(iter(self.values))
+
+
+def score(task: Task, outputs: np.ndarray, truth: np.ndarray) -> Scores:
+    """Scores from a model's outputs float32 (n, units) and the truth: int64 (n,) classes or float32 (n,) numbers."""
+    outputs = outputs.astype(np.float64)
+    if task is Task.REGRESSION:
+        missed = outputs[:, 0] - truth
+        spread = float(((truth - truth.mean()) ** 2).sum())
+        squares = float((missed**2).mean())
+        values = {
+            "test_r2": 1.0 - float((missed**2).sum()) / spread if spread else math.nan,
+            "test_mae": float(np.abs(missed).mean()),
+            "test_rmse": math.sqrt(squares),
+            "test_mse": squares,
+        }
+    else:
+        both = np.hstack([1.0 - outputs, outputs]) if task is Task.BINARY else outputs
+        of_truth = np.clip(both[np.arange(len(truth)), truth], 1e-7, 1.0)  # Keras clips there too
+        values = {"test_accuracy": float((both.argmax(axis=1) == truth).mean())}
+        if task is Task.BINARY:
+            values["test_auc"] = _area_under_roc(outputs[:, 0], truth)
+        values["test_loss"] = float(-np.log(of_truth).mean())
+    return Scores({name: values[name] for name in SCORES[task]})
+
+
+def _area_under_roc(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    return float(roc_auc_score(truth, probabilities)) if len(np.unique(truth)) == 2 else math.nan
+
+
+def load_checkpoint(path: Path) -> keras.Model:
+    """A `.keras` file, in Keras's safe mode: a file that would run code is refused. It computes in 32 bits.
+
+    A model that was trained in 16 is judged as it is served; see `pipelines.computing.in_full_precision`.
+    """
+    import keras  # heavy
+
+    return in_full_precision(keras.models.load_model(path, safe_mode=True))
+
+
+def outputs_of(model: keras.Model, x: Rows) -> np.ndarray:
+    """What the Keras model says of coded samples: float32 (n, units)."""
+    pieces = [np.asarray(model(chunk.astype(np.float32), training=False)) for chunk in chunks(x)]
+    return np.concatenate(pieces)
+
+
+def build_package(
+    model: keras.Model,
+    folder: Path,
+    *,
+    name: str,
+    task: Task,
+    facts: InputFacts,
+    golden: Samples,
+    scores: Scores,
+    source: Mapping[str, Any],
+    dataset: Mapping[str, str],
+    parity: float = PARITY,
+    profile: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes the package into `folder`, which must not exist yet, and proves that what is served is what was judged.
+
+    Where ONNX cannot hold the model, there is no graph in the package: its Keras file is what is served, and the
+    contract says so; see `pipelines.packaging.forms`.
+
+    Args:
+        model: The champion to be, compiled.
+        folder: Where the package goes.
+        name: The registered model's name.
+        task: What the model has learned.
+        facts: The form of a sample and what is predicted.
+        golden: Real samples, kept with the outputs that they must give.
+        scores: On the sealed test part.
+        source: Study, trial, attempt, epoch, run and digest of the checkpoint.
+        dataset: Name and digests of the data.
+        parity: How far the served form's outputs may be from each other; see `PARITY`.
+        profile: What the training data looked like, if anybody knows; see `pipelines.packaging.profile`.
+
+    Raises:
+        PromotionRefused: The served form gives other answers than the Keras model.
+    """
+    outputs = outputs_of(model, golden.x)
+    form = _write_forms(model, folder, task, facts, golden.x, outputs, parity)
+    truth = {"labels": golden.y.astype(np.int64)} if facts.labels else {"targets": golden.y.astype(np.float32)}
+    inputs = raw_rows(np.asarray(golden.x[:]), facts)
+    np.savez(folder / "golden.npz", inputs=inputs, outputs=outputs.astype(np.float32), **truth)
+    limits = {} if facts.low is None or facts.high is None else {"range": [facts.low, facts.high]}
+    contract = {
+        "format": FORMAT,
+        "name": name,
+        "task": str(task),
+        "input": {
+            "name": model.inputs[0].name,
+            "dtype": "string" if facts.has_words else "float32",
+            "shape": [None, *facts.shape],
+            **limits,
+        },
+        "output": {"name": OUTPUT_NAMES[task], "dtype": "float32", "shape": [None, outputs.shape[1]]},
+        "labels": list(facts.labels),
+        "target": facts.target,
+        "columns": [_column(column) for column in facts.columns],
+        "metrics": scores.to_json(),
+        "source": dict(source),
+        "dataset": dict(dataset),
+        "engine": form.engine,
+        **({"engine_reason": form.reason} if form.reason else {}),
+    }
+    (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
+    if profile is not None:
+        (folder / PROFILE).write_text(json.dumps(profile) + "\n", encoding="utf-8")
+    _write_manifest(folder)
+    return folder
+
+
+def _write_forms(
+    model: keras.Model, folder: Path, task: Task, facts: InputFacts, x: Rows, outputs: np.ndarray, parity: float
+) -> Form:
+    """Writes the MLflow model, and the graph beside it where ONNX can hold the model; says which of them is served."""
+    exported = folder.with_name(f"{folder.name}.onnx")  # MLflow wants to make the folder itself
+    form, gap = IN_ONNX, 0.0
+    try:
+        # before there is a model of words: its tables would make TensorFlow warn of what the export leaves out
+        export_onnx(model, exported, OUTPUT_NAMES[task], facts)
+        gap = onnx_gap(exported, x, facts, outputs)
+        if not gap <= max(PARITY, parity) * scale_of(outputs):  # far more than rounding: it computes something else
+            raise NotInOnnxError(f"its export to ONNX gives other answers, by {gap:.2g} on the golden samples")
+    except NotInOnnxError as problem:
+        form = Form("keras", str(problem))
+        exported.unlink(missing_ok=True)
+    _save_as_mlflow_model(model, folder, facts)
+    if form.engine == "onnx":
+        exported.replace(folder / GRAPH)
+    else:
+        gap = float(np.abs(keras_outputs(folder / KERAS_FILE, x, facts) - outputs).max())
+    hold_to("ONNX form" if form.engine == "onnx" else "saved form", gap, parity, outputs)
+    return form
+
+
+def _column(column: Column) -> dict[str, Any]:
+    if column.words is None:
+        return {"name": column.name, "type": "number"}
+    return {"name": column.name, "type": "category", "words": list(column.words)}
+
+
+def read_contract(folder: Path) -> dict[str, Any]:
+    """The contract in a package."""
+    contract: dict[str, Any] = json.loads((folder / CONTRACT).read_text(encoding="utf-8"))
+    return contract
+
+
+def form_of(folder: Path) -> Form:
+    """In which form a package is served, and why; older ones are all ONNX and do not say so."""
+    contract = read_contract(folder)
+    return Form(contract.get("engine", "onnx"), str(contract.get("engine_reason", "")))
+
+
+def served_file(folder: Path) -> str:
+    """The file of a package that is served: the graph, or the Keras model where ONNX could not hold it."""
+    return GRAPH if form_of(folder).engine == "onnx" else KERAS_FILE
+
+
+def _engine_of(folder: Path) -> str:
+    try:
+        return form_of(folder).engine
+    except (OSError, ValueError, AttributeError):
+        return "onnx"
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a package's files by its manifest, or None."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        digests = {str(name): str(expected["sha256"]) for name, expected in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its manifest cannot be read ({error})"
+    served = GRAPH if GRAPH in digests or _engine_of(folder) == "onnx" else KERAS_FILE
+    unnamed = [name for name in (CONTRACT, served) if name not in digests]
+    if unnamed:
+        return f"its manifest names no {' and no '.join(unnamed)}"
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if sha256_of(path) != digest:
+            return f"{name} is not the file that was registered (its digest differs)"
+    return None
+
+
+def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -> None:
+    import os
+
+    os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
+    from importlib.metadata import version
+
+    from pipelines.models.words import words_model
+    from pipelines.tracking.models import save_keras_model
+
+    save_keras_model(
+        words_model(model, facts.columns) if facts.has_words else model,
+        folder,
+        input_shape=(-1, *facts.shape),
+        output_shape=(-1, model.output_shape[-1]),
+        columns={column.name: column.words is not None for column in facts.columns} if facts.has_words else None,
+        requirements=[f"{library}=={version(library)}" for library in ("keras", "mlflow", "numpy")]
+        + [f"tensorflow=={_tensorflow_version()}"],
+    )
+
+
+def _write_manifest(folder: Path) -> None:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in paths
+    }
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensorflow_version() -> str:
+    import tensorflow as tf
+
+    return str(tf.__version__)
