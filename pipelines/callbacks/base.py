@@ -35,6 +35,10 @@ class Surroundings:
         steps_per_epoch: Batches in an epoch.
         x: Raw training samples, float32 (n, *shape), the same at every call: at most a few hundred of them.
         y: Their targets, in the form that the model's loss takes.
+        x_val: All raw validation samples, in the type in which they are stored, (n, *shape). Not to be changed, nor
+            kept as an attribute of the callback, which would be written with every state: they may be on the disk.
+        y_val: What is right of them, as the data set has it, (n,): classes by their places in `facts.labels`, or
+            numbers.
         draw: Keeps a PNG as the picture of an epoch, in the series of a name: `draw(epoch, "decision_surface", png)`.
     """
 
@@ -45,6 +49,8 @@ class Surroundings:
     steps_per_epoch: int
     x: NDArray[Any]
     y: NDArray[Any]
+    x_val: NDArray[Any]
+    y_val: NDArray[Any]
     draw: Callable[[int, str, bytes], None]
 
 

@@ -23,7 +23,8 @@ class OwnCallback(CallbackSpec):
 
     What it does to the learning rate, to files and to the end of the training shows in the run, as with Keras's own. It
     can say more: sentences that it appends to a list `self.notes` become events of the run. Where its constructor has
-    an argument `around`, it gets the training's surroundings: a folder for files, samples, and `draw` for pictures.
+    an argument `around`, it gets the training's surroundings: a folder for files, some training samples (`x`, `y`), all
+    validation samples (`x_val`, `y_val`: raw samples, and what is right of them), and `draw` for pictures.
 
     A trial that goes on after its worker was lost makes the callback anew, tells it that a training begins, and then
     gives it its attributes back: numbers, texts, lists and dicts of such, arrays, variables, metrics, generators of

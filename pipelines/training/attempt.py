@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines.callbacks import Callback, DecisionSurface
@@ -195,6 +196,8 @@ class Attempt:
             steps_per_epoch=fed.steps,
             x=x,
             y=y,
+            x_val=np.asarray(fed.validation.x),
+            y_val=np.asarray(fed.validation.y),
             draw=partial(_draw, spec, self._story),
         )
         built = {label: callback.build(around) for label, callback in _callbacks(config, fed.data.facts).items()}

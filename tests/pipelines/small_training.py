@@ -37,6 +37,8 @@ def surroundings(folder: Path, epochs: int = 8, **changes: Any) -> Surroundings:
         "steps_per_epoch": STEPS,
         "x": x[:50],
         "y": y[:50],
+        "x_val": x[50:],
+        "y_val": y[50:],
         "draw": lambda epoch, key, png: None,
     }
     return Surroundings(**{**found, **changes})

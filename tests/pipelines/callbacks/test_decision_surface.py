@@ -61,7 +61,7 @@ class Drawn(list[tuple[int, str, Image.Image]]):
 
 def around(task: Task, draw: Any, facts: InputFacts = FACTS, **changes: Any) -> Surroundings:
     x, y = data(task)
-    usual = {"folder": Path(), "epochs": 3, "steps_per_epoch": 4, "x": x, "y": y}
+    usual = {"folder": Path(), "epochs": 3, "steps_per_epoch": 4, "x": x, "y": y, "x_val": x, "y_val": y}
     return Surroundings(facts=facts, task=task, draw=draw, **{**usual, **changes})
 
 

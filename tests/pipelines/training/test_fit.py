@@ -29,6 +29,7 @@ from pipelines.records import (
 )
 
 Train = Callable[..., Any]
+SCORING = {"name": "class", "path": "tests.pipelines.training.lanes.own_parts:Scoring", "adds": ["val_right"]}
 
 
 def stop_at(epoch: int) -> Callable[[Event], Verdict]:
@@ -88,6 +89,7 @@ def test_kerass_summary_of_the_model_is_a_file_of_the_run(train: Train) -> None:
         {"class_weight": {"3": 5.0}, "loss": "categorical_crossentropy"},
         {"dataset": "diabetes", "metrics": ["mae", "r2"]},
         {"dataset": "breast_cancer", "class_weight": "balanced"},
+        {"callbacks": {"own": SCORING}},
     ],
     ids=str,
 )
@@ -449,6 +451,14 @@ def test_a_metric_that_a_callback_adds_is_there_for_those_before_it_in_the_recip
     )
     assert trained.of(Ended)[0].error is None
     assert [event.metrics["val_own"] for event in trained.of(EpochEnded)] == [5.0, 4.0, 3.0]
+
+
+def test_a_callback_can_score_the_validation_samples(train: Train) -> None:
+    trained = train(epochs=2, callbacks={"own": SCORING})
+
+    assert trained.of(Ended)[0].error is None
+    for event in trained.of(EpochEnded):
+        assert event.metrics["val_right"] == pytest.approx(event.metrics["val_accuracy"], abs=1e-6)
 
 
 def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, keras: Any, tmp_path: Path) -> None:

@@ -315,6 +315,18 @@ class Asking(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.save_weights(self.around.folder / f"own-{epoch}.weights.h5")
 
 
+class Scoring(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds the share of validation samples of which the model is right."""
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__()
+        self.around = around
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        said = self.model.predict(self.around.x_val, verbose=0).argmax(axis=1)
+        logs["val_right"] = float(np.mean(said == self.around.y_val))
+
+
 class Ranking(keras.callbacks.Callback):  # type: ignore[misc]
     """Has every epoch be better than those before."""
 

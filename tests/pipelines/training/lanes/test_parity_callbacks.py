@@ -87,6 +87,12 @@ BY_EPOCH: Cases = {
     "own weights": {"callbacks": {"own": own("Shrinking")}},
     "own draws": {"callbacks": {"own": own("Drawing")}},
     "own questions": {"callbacks": {"own": own("Asking"), "early_stopping": STOPPING}},
+    "own metric": {
+        "callbacks": {
+            "early_stopping": {"monitor": "val_right", "mode": "max", "patience": 1},
+            "own": {**own("Scoring"), "adds": ["val_right"]},
+        }
+    },
     **{
         f"an error in {hook}": {"callbacks": {"early_stopping": STOPPING, "own": own("Raising", hook=hook)}}
         for hook in ("on_train_begin", "on_epoch_begin", "on_test_begin", "on_epoch_end", "on_train_end")
