@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ExecutorError
-from pipelines.own import code as own_code
 
-_PACKAGE = Path(own_code.__file__).parent
+_PACKAGE = Path(__file__).parents[2]
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)\s*(;[^\\]*)?")
 _MOST_BYTES = 64 << 20
