@@ -229,7 +229,7 @@ def test_the_folder_with_the_users_own_code_is_shown_and_only_read(
     engine: FakeEngine, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "my_code_of_docking.py").write_text("def make(facts): ...\n")
+    (tmp_path / "mine" / "my_code_of_docking.py").write_text("def make(inputs, head): ...\n")
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "my_other_code_of_docking.py").write_text("class Look: ...\n")
     monkeypatch.chdir(tmp_path / "mine")
