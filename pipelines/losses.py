@@ -5,10 +5,13 @@ Defaults are Keras 3.15's own.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from pipelines.own.calls import accepted, called_with, names_class
+from pipelines.own.code import Arguments, OwnCodeError, Reference, load
 from pipelines.spec import Spec, named
 from pipelines.tasks import Targets, Task
 
@@ -24,16 +27,23 @@ class LossSpec(Spec):
     keras_name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]]
     targets: ClassVar[Targets]
+    portable: ClassVar[bool] = True
+    """Whether plain Keras knows it, so that the file of a model can say what the model was trained with."""
+
+    @property
+    def label(self) -> str:
+        """What a run calls it."""
+        return str(self.name)  # type: ignore[attr-defined]  # every kind has one
+
+    def targets_of(self, task: Task) -> Targets:
+        """The form in which it takes the truth of a task."""
+        return self.targets
 
     def build(self) -> keras.losses.Loss:
-        """The Keras loss; it takes the truth in the form that `targets` names."""
+        """The Keras loss; it takes the truth in the form that `targets_of` names."""
         import keras  # heavy, and not needed to read a recipe
 
-        return getattr(keras.losses, self.keras_name)(**self.arguments())
-
-    def arguments(self) -> dict[str, Any]:
-        """Keras's keyword arguments."""
-        return self.model_dump(exclude={"name"})
+        return getattr(keras.losses, self.keras_name)(**self.model_dump(exclude={"name"}))
 
     def weight(self, deviation: float) -> float:
         """What the loss is multiplied by, so that it comes out as if targets had a standard deviation of 1.
@@ -186,6 +196,76 @@ class MeanSquaredLogarithmicError(LossSpec):
     name: Literal["mean_squared_logarithmic_error"] = "mean_squared_logarithmic_error"
 
 
+class OwnLoss(LossSpec):
+    """A loss of your own: `function(y_true, y_pred, **arguments)`, or a class like keras.losses.Loss.
+
+    It gets the truth and the model's outputs, float32 both, the latter (n, units), and returns what each sample costs,
+    (n,), or one number. The truth is (n, 1) where there is one output, and the numbers of the classes, (n,), where
+    there are several; (n, classes) with `one_hot`. A model's file does not say that it was trained with this loss, so
+    that it can be loaded where this code is not.
+    """
+
+    tasks = tuple(Task)
+    portable = False
+    name: Literal["function"] = "function"
+    function: Reference
+    """Where it is, as `module:function` or `module:Class`; looked for in the current folder too."""
+    arguments: Arguments = Field(default_factory=dict)
+    """What a function gets besides, and a class is made with, by name; each can vary, as `loss.arguments.gamma`."""
+    one_hot: bool = False
+    """Give it several classes as one-hot labels rather than as numbers."""
+
+    @field_validator("function")
+    @classmethod
+    def _compares(cls, reference: str) -> str:
+        return reference if names_class(reference) else called_with(reference, ("y_true", "y_pred"))
+
+    @field_validator("arguments")
+    @classmethod
+    def _takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        reference = info.data.get("function")
+        return accepted(reference, arguments, given=0 if reference and names_class(reference) else 2)
+
+    @property
+    def label(self) -> str:
+        """Which code it is."""
+        return self.function
+
+    def targets_of(self, task: Task) -> Targets:
+        """See `LossSpec.targets_of`."""
+        if task is not Task.MULTICLASS:
+            return "column"
+        return "one_hot" if self.one_hot else "index"
+
+    def build(self) -> keras.losses.Loss:
+        """The user's loss, or their function as one.
+
+        Raises:
+            OwnCodeError: It cannot be had or called so, or is no loss.
+        """
+        import keras
+        from keras.src.losses.losses import LossFunctionWrapper
+
+        found = load(self.function)
+        if not callable(found):
+            raise OwnCodeError(f"'{self.function}' must be a function or a class, got {type(found).__name__}.")
+        given = () if isinstance(found, type) else (None, None)
+        try:
+            inspect.signature(found).bind(*given, **self.arguments)
+        except TypeError as error:
+            named = [f"{key}={value!r}" for key, value in self.arguments.items()]
+            called = ", ".join([*(("y_true", "y_pred") if given else ()), *named])
+            raise OwnCodeError(f"'{self.function}' cannot be called with ({called}): {error}.") from None
+        except ValueError:
+            pass  # without a signature, such as one in C
+        if given:
+            return LossFunctionWrapper(found, name=self.function.partition(":")[2], **self.arguments)
+        made = found(**self.arguments)
+        if not isinstance(made, keras.losses.Loss):
+            raise OwnCodeError(f"'{self.function}' must make a keras.losses.Loss, got one of {type(made).__name__}.")
+        return made
+
+
 SHORT_NAMES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
@@ -214,7 +294,8 @@ Loss = Annotated[
         | Huber
         | LogCosh
         | MeanAbsolutePercentageError
-        | MeanSquaredLogarithmicError,
+        | MeanSquaredLogarithmicError
+        | OwnLoss,
         Field(discriminator="name"),
     ],
     BeforeValidator(_by_full_name),

@@ -40,8 +40,9 @@ _AS_WRITTEN = (
     "list of choices, [16, 32]"
 )
 _OWN_CODE = (
-    "code of your own can be a dataset (function), a model (function), a callback (class) and the schedule of "
-    "learning_rate_scheduler (function), and nothing else"
+    "code of your own can be a dataset (function), a model (function), a loss (function), a callback (class) and the "
+    "schedule of learning_rate_scheduler (function), each written as {name: function, function: 'module:name'}, a "
+    "callback as {name: class, path: 'module:Class'}"
 )
 _PREFIX = 3  # letters of a word that are enough to tell which one it begins
 

@@ -44,6 +44,13 @@ def called_with(reference: str, given: tuple[str, ...]) -> str:
     return reference
 
 
+def names_class(reference: str) -> bool:
+    """Whether the code's text shows that it is a class."""
+    module, _, name = reference.partition(":")
+    path = source_of(module) if looked_for() else None
+    return path is not None and _is_class(path.read_bytes(), name)
+
+
 def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[str], given: int = 0) -> str | None:
     """What is wrong with the names of arguments, as a sentence, or None.
 
@@ -101,6 +108,14 @@ def _parameters(text: bytes, name: str) -> tuple[str, ...] | None:
     if takes.kwarg is not None or takes.vararg is not None:
         return None
     return tuple(each.arg for each in (*takes.posonlyargs, *takes.args, *takes.kwonlyargs))[skipped:]
+
+
+@lru_cache(maxsize=64)
+def _is_class(text: bytes, name: str) -> bool:
+    try:
+        return any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.parse(text).body)
+    except (SyntaxError, ValueError):
+        return False
 
 
 def _binds(node: ast.AST, name: str) -> bool:

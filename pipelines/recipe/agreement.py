@@ -88,7 +88,12 @@ def _task_problems(parts: Parts, facts: InputFacts | None) -> Iterator[Problem]:
 
 def _loss_problems(parts: Parts, task: Task | None) -> Iterator[Problem]:
     loss = parts.get("loss")
-    if loss is None or task is None or task in loss.tasks:
+    if loss is None or task is None:
+        return
+    if getattr(loss, "one_hot", False) and task is not Task.MULTICLASS:
+        message = f"is for one output a class, and a {task} task has a single one; leave it out"
+        yield Problem(("loss", "one_hot"), message)
+    if task in loss.tasks:
         return
     if loss.tasks == (Task.REGRESSION,):
         why = "compares class probabilities with 0 and 1 and gives almost no gradient where the model is surely wrong"

@@ -13,7 +13,7 @@ from pipelines.inputs import InputFacts
 from pipelines.losses import LossSpec, default_loss
 from pipelines.metrics import MetricSpec, default_metrics
 from pipelines.models.base import ModelSpec
-from pipelines.tasks import ACTIVATIONS, Head, Task, task_of
+from pipelines.tasks import ACTIVATIONS, Head, Targets, Task, task_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,11 @@ class Goal:
     metrics: tuple[MetricSpec, ...]
     head: Head
     loss_weight: float
+
+    @property
+    def targets(self) -> Targets:
+        """The form in which the loss takes the truth."""
+        return self.loss.targets_of(self.task)
 
 
 def goal_of(parts: Parts, facts: InputFacts) -> Goal:

@@ -259,7 +259,7 @@ def facts_of(parameters: int, fed: Feed, trainer: str) -> dict[str, str]:
         "regatta.threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
         "regatta.parameters": str(parameters),
         "regatta.task": str(fed.goal.task),
-        "regatta.loss": str(fed.goal.loss.name),  # type: ignore[attr-defined]
+        "regatta.loss": fed.goal.loss.label,
         "regatta.data": "streamed from disk" if fed.streamed else "in memory",
         "regatta.trainer": trainer,
         "regatta.keras": keras.__version__,

@@ -73,7 +73,7 @@ class Feed:
             config.batch_size,
             seed=config.seed,
             first_epoch=first_epoch,
-            targets=goal.loss.targets,
+            targets=goal.targets,
             classes=goal.head.units,
             weights=weights,
             streamed=self.streamed,
@@ -83,9 +83,9 @@ class Feed:
         """Arguments of `fit`."""
         goal, samples = self.goal, self.validation
         if self.streamed:
-            batches = ordered_batches(samples, VALIDATION_BATCH, goal.loss.targets, goal.head.units)
+            batches = ordered_batches(samples, VALIDATION_BATCH, goal.targets, goal.head.units)
             return {"validation_data": batches}
-        truth = encoded(np.asarray(samples.y), goal.loss.targets, goal.head.units).numpy()
+        truth = encoded(np.asarray(samples.y), goal.targets, goal.head.units).numpy()
         pair = (np.asarray(samples.x, np.float32), truth)
         return {"validation_data": pair, "validation_batch_size": VALIDATION_BATCH}
 
@@ -96,17 +96,17 @@ class Feed:
         y = np.asarray(self.train.y)
         train = Held(
             tf.constant(np.asarray(self.train.x)),
-            encoded(y, goal.loss.targets, goal.head.units),
+            encoded(y, goal.targets, goal.head.units),
             None if weights is None else tf.constant(weights[y], tf.float32),
         )
         validation = Held(
             tf.constant(np.asarray(self.validation.x)),
-            encoded(np.asarray(self.validation.y), goal.loss.targets, goal.head.units),
+            encoded(np.asarray(self.validation.y), goal.targets, goal.head.units),
         )
         return train, validation
 
     def probe(self) -> tuple[np.ndarray, np.ndarray]:
         """A few training samples, the same at every call, and their targets as the loss takes them."""
         goal, first = self.goal, self.train.take(np.arange(min(PROBE_SAMPLES, len(self.train)), dtype=np.int64))
-        truth = encoded(np.asarray(first.y), goal.loss.targets, goal.head.units).numpy()
+        truth = encoded(np.asarray(first.y), goal.targets, goal.head.units).numpy()
         return np.asarray(first.x, np.float32), truth

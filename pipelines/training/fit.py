@@ -89,7 +89,9 @@ def build_model(config: TrainingConfig, facts: InputFacts, steps_per_epoch: int)
         optimizer=scaling_loss(config.optimizer.build(Length(steps_per_epoch, config.epochs)), config.precision),
         loss=goal.loss.build(),
         loss_weights=None if goal.loss_weight == 1.0 else [goal.loss_weight],
-        metrics=[metric.build(goal.loss.targets) for metric in goal.metrics],
+        metrics=[metric.build(goal.targets) for metric in goal.metrics],
         **compiling(config.xla),
     )
+    if not goal.loss.portable:  # a file that named it could be loaded only where the user's code is
+        model.get_compile_config = lambda: None
     return model

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.losses import Loss, LossSpec, default_loss
+from pipelines.losses import Loss, LossSpec, OwnLoss, default_loss
 from pipelines.metrics import Metric, MetricSpec, default_metrics, direction_of
+from pipelines.own.code import OwnCodeError
 from pipelines.spec import kinds_of
 from pipelines.tasks import Targets, Task
 
-LOSSES: dict[str, Any] = kinds_of(Loss)
+LOSSES: dict[str, Any] = {name: kind for name, kind in kinds_of(Loss).items() if kind is not OwnLoss}
+"""Those of Keras."""
 METRICS: dict[str, Any] = kinds_of(Metric)
 NOT_OURS = {"name", "dtype", "reduction", "from_logits", "axis", "ignore_class"}
 """Keras's arguments that a recipe has no use for: outputs are probabilities, and Regatta names things."""
@@ -192,3 +194,90 @@ def test_the_direction_is_told_from_the_name(name: str, direction: str) -> None:
 def test_the_direction_of_every_metric_is_told_right_from_its_label(name: str) -> None:
     spec = METRICS[name]()
     assert direction_of(f"val_{spec.label}") == spec.better
+
+
+OWN = """
+import keras
+
+def misses(y_true, y_pred, power=1.0):
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred) ** power, axis=-1)
+
+class Misses(keras.losses.Loss):
+    def __init__(self, power=1.0):
+        super().__init__()
+        self.power = power
+
+    def call(self, y_true, y_pred):
+        return misses(y_true, y_pred, self.power)
+
+class Nothing:
+    def __init__(self, power=1.0): ...
+
+def of_one(y_true): ...
+
+CONSTANT = 3.0
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_losses.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_losses"
+
+
+@pytest.mark.parametrize("name", ["misses", "Misses"])
+def test_a_loss_of_one_s_own_is_a_function_or_a_class(keras: Any, own: str, name: str) -> None:
+    truth, guess = truth_and_guess("column", Task.REGRESSION)
+    for power in (1.0, 2.0):
+        spec = loss({"name": "function", "function": f"{own}:{name}", "arguments": {"power": power}})
+        expected = np.mean(np.abs(truth - guess) ** power)
+        assert float(spec.build()(truth, guess)) == pytest.approx(expected, rel=1e-5)
+        assert spec.label == f"{own}:{name}"
+
+
+@pytest.mark.parametrize(
+    ("task", "one_hot", "targets"),
+    [
+        (Task.MULTICLASS, False, "index"),
+        (Task.MULTICLASS, True, "one_hot"),
+        (Task.BINARY, False, "column"),
+        (Task.REGRESSION, False, "column"),
+    ],
+)
+def test_the_form_of_targets_of_a_loss_of_one_s_own_follows_the_task(
+    own: str, task: Task, one_hot: bool, targets: Targets
+) -> None:
+    spec = loss({"name": "function", "function": f"{own}:misses", "one_hot": one_hot})
+    assert spec.targets_of(task) == targets
+    assert task in spec.tasks
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"function": "of_one"}, r"is called with \(y_true, y_pred\), and own_losses:of_one takes \(y_true\)"),
+        ({"function": "misses", "arguments": {"pwer": 2}}, "'pwer' is no argument of own_losses:misses; did you mean"),
+        ({"function": "Misses", "arguments": {"pwer": 2}}, "'pwer' is no argument of own_losses:Misses; did you mean"),
+        ({"function": "mises"}, "misses"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_called_as_a_loss_is_refused_as_the_recipe_is_read(
+    own: str, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        loss({"name": "function", **settings, "function": f"{own}:{settings['function']}"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CONSTANT", "must be a function or a class, got float"),
+        ("Nothing", r"must make a keras\.losses\.Loss, got one of Nothing"),
+    ],
+)
+def test_what_turns_out_to_be_no_loss_says_so(keras: Any, own: str, name: str, words: str) -> None:
+    spec = loss({"name": "function", "function": f"{own}:{name}"})
+    with pytest.raises(OwnCodeError, match=words):
+        spec.build()

@@ -258,7 +258,7 @@ class Founder:
         return max(0, min(psutil.virtual_memory().available, left))
 
     def _on_device(self, config: TrainingConfig, fed: Feed) -> tuple[Held, Held]:
-        kept = (str(fed.data.folder), f"{fed.goal.loss.targets} {config.class_weight}")
+        kept = (str(fed.data.folder), f"{fed.goal.targets} {config.class_weight}")
         if kept not in self._held:
             self._held[kept] = fed.held()
         return self._held[kept]

@@ -119,6 +119,16 @@ def said(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
+        (
+            "dataset: breast_cancer\nloss: {name: function, function: 'json:dumps', one_hot: true}",
+            "loss.one_hot",
+            "is for one output a class, and a binary task has a single one; leave it out",
+        ),
+        (
+            "loss: {name: function, function: 'json:dumps'}\nsearch_space: {loss.arguments.gamma: [1.0, 2.0]}",
+            "search_space.loss.arguments.gamma",
+            "cannot be compared by 'val_loss'",
+        ),
         ("task: binary", "task", "'digits' can be learned as multiclass, got binary"),
         ("loss: mse", "loss", "almost no gradient where the model is surely wrong; for a multiclass task use sparse_"),
         ("loss: binary_crossentropy", "loss", "is for a single output, and there is one a class here"),

@@ -622,7 +622,7 @@ def test_code_beside_a_recipe_elsewhere_is_told_where_it_is_found(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("loss: {name: function, function: 'mine:loss'}", True),
+        ("loss: 'mine:loss'", True),
         ("metrics: ['mine:f1']", True),
         ("optimizer: {name: adam, learning_rate: {name: function, function: 'mine:rate'}}", True),
         ("loss: focal", False),
@@ -630,7 +630,7 @@ def test_code_beside_a_recipe_elsewhere_is_told_where_it_is_found(
 )
 def test_where_no_code_of_one_s_own_can_stand_it_is_told_where_it_can(text: str, told: bool) -> None:
     message = only_mistake(f"study: a\n{text}\n").message
-    assert ("code of your own can be a dataset (function), a model (function), a callback (class)" in message) is told
+    assert ("code of your own can be a dataset (function), a model (function), a loss (function)" in message) is told
     assert "; there are " in message
 
 

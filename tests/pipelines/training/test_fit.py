@@ -4,6 +4,7 @@ import errno
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -480,6 +481,30 @@ def test_a_checkpoint_is_written_on_the_way_where_the_last_is_old(train: Train, 
     assert [event.epoch for event in events] == [0, 1]
     keeper.finish()
     assert [event.epoch for event in events] == [0, 1]  # what is on disk is the best already
+
+
+def test_the_file_of_a_loss_of_one_s_own_is_loaded_where_its_code_is_not(
+    train: Train, keras: Any, digits: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_loss_here.py").write_text(
+        "from keras.losses import sparse_categorical_crossentropy\n\n\ndef far(y_true, y_pred):\n"
+        "    return sparse_categorical_crossentropy(y_true, y_pred)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = train(epochs=2, loss={"name": "function", "function": "own_loss_here:far"})
+    usual = train(epochs=2)
+
+    assert own.of(Ended)[0].error is None
+    assert metrics(own) == metrics(usual)
+    assert own.of(Started)[0].facts["regatta.loss"] == "own_loss_here:far"
+    monkeypatch.delitem(sys.modules, "own_loss_here")
+    (tmp_path / "own_loss_here.py").unlink()
+    (kept,) = [one for one in own.of(CheckpointWritten) if one.kind == "best"]
+    loaded = keras.saving.load_model(kept.path)
+    assert not loaded.compiled
+    _, validation = digits.read()
+    expected = keras.saving.load_model(usual.of(CheckpointWritten)[0].path).predict(validation.x, verbose=0)
+    assert loaded.predict(validation.x, verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_readmes_own_data_model_and_callback_train(

@@ -315,6 +315,24 @@ class Asking(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.save_weights(self.around.folder / f"own-{epoch}.weights.h5")
 
 
+def spread(y_true: Any, y_pred: Any, gamma: float = 1.0) -> Any:
+    """A loss of one's own: cross-entropy that cares less for what is easy."""
+    right = keras.ops.clip(keras.ops.sum(y_true * y_pred, axis=-1), 1e-7, 1.0)
+    return -((1.0 - right) ** gamma) * keras.ops.log(right)
+
+
+class Missing(keras.losses.Loss):  # type: ignore[misc]
+    """A loss of one's own that costs a miss above the truth more than one below."""
+
+    def __init__(self, above: float = 2.0) -> None:
+        super().__init__()
+        self.above = above
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        missed = y_pred - y_true
+        return keras.ops.mean(keras.ops.where(missed > 0, self.above * missed, -missed), axis=-1)
+
+
 class Scoring(keras.callbacks.Callback):  # type: ignore[misc]
     """Adds the share of validation samples of which the model is right."""
 

@@ -24,6 +24,7 @@ def optimizers(name: str, common: dict[str, Any], *own: dict[str, Any]) -> Cases
     }
 
 
+OWN = "tests.pipelines.training.lanes.own_parts"
 LINE = {"model": {"name": "linear"}}
 """The least of models, for what does not depend on any."""
 FAST, SLOW = {"learning_rate": 0.03}, {"learning_rate": 0.003}
@@ -181,9 +182,14 @@ GOALS: Cases = {
         "loss": "msle",
         "model": {"units": [6], "target_scaling": "none", "output_activation": "softplus"},
     },
+    "one-hot, a loss of one's own": {
+        "loss": {"name": "function", "function": f"{OWN}:spread", "arguments": {"gamma": 1.5}, "one_hot": True},
+        "class_weight": "balanced",
+    },
+    "a number, a loss of one's own": {
+        **DIABETES, "loss": {"name": "function", "function": f"{OWN}:Missing", "arguments": {"above": 3.0}},
+    },
 }  # fmt: skip
-
-OWN = "tests.pipelines.training.lanes.own_parts"
 
 
 def model(name: str, common: dict[str, Any], *own: dict[str, Any]) -> Cases:
