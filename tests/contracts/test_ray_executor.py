@@ -174,6 +174,15 @@ def test_workers_wait_for_a_place_and_follow_the_room_that_there_is(make: Make) 
     pump(executor, lambda: handler.said() == ["done"])
 
 
+def test_workers_that_are_ended_while_they_start_give_their_places_back(make: Make) -> None:
+    for _ in range(3):
+        executor, _ = make(workers=4)
+        executor.close()
+
+    executor, handler = make(workers=4)
+    pump(executor, lambda: handler.count("room") == 4)  # of four cores
+
+
 def test_a_worker_that_is_due_makes_room_for_its_successor_when_it_rests(make: Make) -> None:
     executor, handler = make(workers=4, recycling=Recycling(after_tasks=2))  # there is no place for a fifth
     pump(executor, lambda: handler.count("room") == 4)

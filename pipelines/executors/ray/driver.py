@@ -35,6 +35,9 @@ _COUNT_S = 1.0
 """How often the nodes are counted."""
 _PATIENCE_S = 2.0
 """For how long Ray may take to find out why an actor is gone; the controller waits for that."""
+_SETTLES_S = 5.0
+"""For how long after its start an actor without a place is not ended: Ray 2.60 loses the place that it grants to one
+that is killed in the same moment ("Ignoring granted lease for canceled lease request"), and nobody gets it any more."""
 
 
 def drive(line: Connection, log: str) -> None:
@@ -69,12 +72,14 @@ def drive(line: Connection, log: str) -> None:
 
 @dataclass
 class _Actor:
-    """One that was started. `node` is its node's id and address, once it lives."""
+    """One that was started, when, by the monotonic clock. `node` is its node's id and address, once it lives."""
 
     handle: Any
     placed: Any
     serves: Any
+    started: float
     node: tuple[str, str] | None = None
+    unwanted: bool = False
     killed: bool = False
 
 
@@ -143,11 +148,18 @@ class Driver:
         handle = self._worker.remote()
         placed = handle.where.remote()
         serves = handle.serve.remote(self._code, invitation, dict(connect.variables), self._cargo)
-        self._actors[token] = _Actor(handle, placed, serves)
+        self._actors[token] = _Actor(handle, placed, serves, time.monotonic())
 
     def _kill(self, token: int) -> None:
         actor = self._actors.get(token)
         if actor is not None:
+            actor.unwanted = True
+            self._end(actor)
+
+    def _end(self, actor: _Actor) -> None:
+        """Ends one that is not wanted any more, as soon as its place comes free with that."""
+        settled = actor.node is not None or time.monotonic() - actor.started > _SETTLES_S
+        if actor.unwanted and settled and not actor.killed:
             actor.killed = True
             self._ray.kill(actor.handle)
 
@@ -168,6 +180,8 @@ class Driver:
         for reference in ready:
             if reference in serving:
                 self._bury(serving[reference])
+        for actor in self._actors.values():
+            self._end(actor)
 
     def _bury(self, token: int) -> None:
         """Tells of one that is over."""
