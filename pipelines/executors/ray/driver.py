@@ -195,8 +195,7 @@ class Driver:
                 kind = "node"
         else:
             kind, reason = ("raised", why) if why else ("left", "its line ended")
-            with suppress(Exception):
-                self._ray.kill(actor.handle)
+        self._kill_quietly(actor)  # one that raised lives, and its line with it, until nothing here holds its handle
         if kind == "node":
             reason = self._left(actor)
         self._line.send(Dead(token, kind, reason))
