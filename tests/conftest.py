@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from pipelines.worker import WorkerSettings, _set_up_tensorflow
 
 # Where these are set, a test would write to the user's own MLflow or folders.
 OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_PORT")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a Docker engine or a cluster takes minutes, so it runs when it is asked for."""
+    if "stack" in str(config.getoption("markexpr")).replace("not stack", "").split():
+        return
+    why = "takes minutes" if shutil.which("docker") else "there is no Docker engine here"
+    for item in items:
+        if item.get_closest_marker("stack"):
+            item.add_marker(pytest.mark.skip(reason=f"{why}; make test-stack runs it"))
 
 
 @pytest.fixture(autouse=True)

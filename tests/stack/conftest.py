@@ -20,15 +20,11 @@ PUBLIC_PROMETHEUS = "prom/prometheus:v3.5.0"
 STANDIN_PROMETHEUS = "regatta_test/prometheus_standin"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever is in this folder takes minutes, so it runs when it is asked for."""
-    wanted = "stack" in str(config.getoption("markexpr")).replace("not stack", "").split()
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.stack)
-            if not wanted:
-                why = "takes minutes" if shutil.which("docker") else "there is no Docker engine here"
-                item.add_marker(pytest.mark.skip(reason=f"{why}; make test-stack runs it"))
 
 
 @pytest.fixture(scope="session")
