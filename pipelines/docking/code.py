@@ -10,17 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.own.code import make_importable
-from pipelines.own.digest import references
+from pipelines.own.digest import named_in
 from pipelines.recipe.config import SweepConfig
 
 
 def code_folders(config: SweepConfig) -> Iterator[Path]:
     """Folders with the user's own code that a recipe names, the current one first; none where it names no code."""
-    modules = {reference.partition(":")[0] for reference in references(config.model_dump(mode="json"))}
     libraries = [Path(path).resolve() for path in (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))]
     found: dict[Path, None] = {}
     make_importable()
-    for module in sorted(modules):
+    for module in sorted(named_in(config.model_dump(mode="json"))):
         folder = _folder_of(module)
         if folder is not None and not any(folder.is_relative_to(library) for library in libraries):
             found[folder] = None

@@ -46,9 +46,8 @@ def called_with(reference: str, given: tuple[str, ...]) -> str:
 
 def names_class(reference: str) -> bool:
     """Whether the code's text shows that it is a class."""
-    module, _, name = reference.partition(":")
-    path = source_of(module) if looked_for() else None
-    return path is not None and _is_class(path.read_bytes(), name)
+    text, name = _text_of(reference)
+    return text is not None and _is_class(text, name)
 
 
 def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[str], given: int = 0) -> str | None:
@@ -77,9 +76,15 @@ def unknown_arguments(reference: str, arguments: Mapping[str, Any] | Iterable[st
 
 def _shown(reference: str) -> tuple[str, ...] | None:
     """What the code takes, as far as its text shows; see `_parameters`."""
+    text, name = _text_of(reference)
+    return None if text is None else _parameters(text, name)
+
+
+def _text_of(reference: str) -> tuple[bytes | None, str]:
+    """The text of the module, None where it is not there or not looked for, and the name in it."""
     module, _, name = reference.partition(":")
     path = source_of(module) if looked_for() else None
-    return None if path is None else _parameters(path.read_bytes(), name)
+    return None if path is None else path.read_bytes(), name
 
 
 @lru_cache(maxsize=64)

@@ -23,17 +23,22 @@ _LIBRARIES = ("site-packages", "dist-packages")
 _MOST_NAMED = 5
 
 
-def references(value: Any) -> Iterator[str]:
+def _references(value: Any) -> Iterator[str]:
     """Everything in a config, given as plain JSON types, that has the form `module:name`."""
     if isinstance(value, str):
         if _REFERENCE.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from references(each)
+            yield from _references(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from references(each)
+            yield from _references(each)
+
+
+def named_in(config: Any) -> set[str]:
+    """Modules that a config, given as plain JSON types, names by what looks like `module:name` in it."""
+    return {reference.partition(":")[0] for reference in _references(config)}
 
 
 def own_code(config: Any) -> dict[str, str]:
@@ -46,7 +51,7 @@ def own_code(config: Any) -> dict[str, str]:
     Args:
         config: A recipe or a training config, as plain JSON types.
     """
-    waiting = [reference.partition(":")[0] for reference in references(config)]
+    waiting = list(named_in(config))
     found: dict[str, str] = {}
     seen: set[str] = set()
     while waiting:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ExecutorError
+from pipelines.own.digest import named_in
 
 _PACKAGE = Path(__file__).parents[2]
-_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)\s*(;[^\\]*)?")
 _MOST_BYTES = 64 << 20
 
@@ -28,7 +28,7 @@ def pack(target: Path, config: Any, here: Path) -> Path:
         ExecutorError: It is too much to be sent.
     """
     files = dict(_files_of(_PACKAGE, _PACKAGE.parent))
-    for part in own_parts(references(config), here):
+    for part in own_parts(named_in(config), here):
         files |= dict(_files_of(part, here))
     size = sum(path.stat().st_size for path in files.values())
     if size > _MOST_BYTES:
@@ -50,14 +50,6 @@ def _files_of(path: Path, base: Path) -> Iterator[tuple[str, Path]]:
         hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
         if file.is_file() and not hidden:
             yield inside.as_posix(), file
-
-
-def references(config: Any) -> set[str]:
-    """Modules that a recipe names, by what looks like `module:name` in it."""
-    if isinstance(config, str):
-        return {config.partition(":")[0]} if _REFERENCE.fullmatch(config) else set()
-    parts: Iterable[Any] = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    return {found for part in parts for found in references(part)}
 
 
 def own_parts(modules: Iterable[str], here: Path) -> list[Path]:

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from pipelines.errors import ExecutorError
 from pipelines.executors.ray import bootstrap
 from pipelines.executors.ray.agency import own_address
-from pipelines.executors.ray.baggage import own_parts, pack, pins, references
+from pipelines.executors.ray.baggage import own_parts, pack, pins
 from pipelines.executors.ray.cargo import Cargo, load, unload
 from pipelines.executors.ray.nodes import find, knocks, places_of, said
 from pipelines.executors.ray.reasons import in_a_sentence, kind_of
 from pipelines.executors.ray.settings import RayCluster
+from pipelines.own.digest import named_in
 
 
 class ActorDiedError(Exception):
@@ -136,7 +137,7 @@ def test_modules_are_found_wherever_a_recipe_names_them() -> None:
         "epochs": 3,
     }
 
-    assert references(recipe) == {"my_models", "lab.parts.callbacks", "other"}
+    assert named_in(recipe) == {"my_models", "lab.parts.callbacks", "other"}
 
 
 def test_own_code_goes_with_what_lies_beside_it(tmp_path: Path) -> None:
