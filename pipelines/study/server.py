@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.exceptions import StorageInternalError
 
 from pipelines.errors import StudyError
-from pipelines.study.sturdy import Patience, SturdyStorage, cause
+from pipelines.study.patience import Patience, cause
+from pipelines.study.sturdy import SturdyStorage
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection

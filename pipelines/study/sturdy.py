@@ -7,8 +7,6 @@ as once: it may have been done, and only the answer been lost. That relies on th
 from __future__ import annotations
 
 import functools
-import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,17 +16,11 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 
-from pipelines.errors import StudyError
+from pipelines.study.patience import Patience
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-PATIENCE_S = 300.0
-"""How long a database that is gone is waited for. One that restarts is back in seconds, a failover takes a minute or
-two; workers train on meanwhile."""
-_PAUSES_S = (0.0, 0.5, 1.0, 2.0)
-_TOLD_AFTER_S = 2.0
-"""A shorter absence is nobody's business."""
 _PASSING = {
     "25006",  # a standby answers, which does not take writes: the failover is not through
     "40001", "40P01",  # taken back for the sake of others
@@ -37,70 +29,6 @@ _PASSING = {
 }  # fmt: skip
 """PostgreSQL's words for what will be over some time."""
 _Done = TypeVar("_Done")
-_logger = logging.getLogger(__name__)
-
-
-class Patience:
-    """Waits for a server that is gone, and tells people so when it takes longer."""
-
-    def __init__(
-        self,
-        patience_s: float = PATIENCE_S,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Takes how long to wait at most, and how to."""
-        self.patience_s = patience_s
-        self.sleep = sleep
-        self._clock = clock
-        self._spent = False
-
-    def keep(
-        self, do: Callable[[], _Done], passing: Callable[[Exception], bool], lost: Callable[[], None] = lambda: None
-    ) -> _Done:
-        """Does something, again and again while what it raises is `passing`.
-
-        After it was in vain once, nothing is waited for any more, until something works: whoever tidies up then shall
-        not wait as long again.
-
-        Args:
-            do: What to do.
-            passing: Whether an error is one that will be over some time.
-            lost: Called after each of those.
-
-        Raises:
-            StudyError: It took too long.
-        """
-        begun, slept, told, pauses = self._clock(), 0.0, False, iter(_PAUSES_S)
-        while True:
-            try:
-                done = do()
-            except Exception as error:
-                if not passing(error):
-                    raise
-                lost()
-                waited = max(slept, self._clock() - begun)
-                if self._spent or waited >= self.patience_s:
-                    self._spent = True
-                    raise StudyError(
-                        f"The database of the study is gone: {cause(error)}. Everything up to now is kept; the same "
-                        f"command goes on when the database is back."
-                    ) from error
-                if not told and waited >= _TOLD_AFTER_S:
-                    told = True
-                    _logger.warning(
-                        "The database of the study does not answer: %s. Training goes on; it is waited for, for up to "
-                        "%g s, and nothing is lost.",
-                        *(cause(error), self.patience_s),
-                    )
-                pause = next(pauses, _PAUSES_S[-1])
-                self.sleep(pause)
-                slept += pause or 0.01
-            else:
-                self._spent = False
-                if told:
-                    _logger.warning("The database of the study is back, after %.0f s.", self._clock() - begun)
-                return done
 
 
 class SturdyStorage(RDBStorage):
@@ -227,11 +155,3 @@ def lost_connection(error: BaseException | None) -> bool:
             return passing or error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
         error = error.__cause__
     return False
-
-
-def cause(error: BaseException) -> str:
-    """The first line of what is at the bottom of an error."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    told = getattr(error, "orig", None) or error
-    return (str(told).strip().splitlines() or [type(told).__name__])[0].rstrip(".")

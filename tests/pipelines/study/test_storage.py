@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from pipelines.records import TrialState
 from pipelines.study import AskedTrial, Counts, Study
 from pipelines.study import server as server_room
 from pipelines.study.mirror import Mirror
-from pipelines.study.sturdy import Patience, SturdyStorage, lost_connection
+from pipelines.study.patience import Patience
+from pipelines.study.sturdy import SturdyStorage, lost_connection
 from tests.faults.postgresql import GUARDED, SECRET, Cluster
 from tests.pipelines.scripted import recipe
 from tests.pipelines.study.common import BRANCHES, ask, tried
@@ -409,6 +413,31 @@ def test_a_long_absence_is_told_once_and_so_is_its_end(caplog: pytest.LogCapture
     assert away.startswith("The database of the study does not answer: server closed. Training goes on")
     assert "for up to 300 s, and nothing is lost" in away
     assert back == "The database of the study is back, after 0 s."
+
+
+def test_a_server_that_stands_still_is_told_while_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    patience, seen = Patience(clock=count(step=3).__next__), threading.Event()
+
+    def sees(_: logging.LogRecord) -> bool:
+        seen.set()
+        return True
+
+    caplog.handler.addFilter(sees)
+
+    def hangs() -> bool:
+        return seen.wait(60)
+
+    assert patience.keep(hangs, lost_connection), "nothing was told while it took"
+
+    hung, back = (record.getMessage() for record in caplog.records)
+    assert hung.startswith("The database of the study has not answered for ")
+    assert back.startswith("The database of the study is back, after ")
+
+
+def test_what_answers_in_time_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    patience = Patience(clock=lambda: 0.0)
+    assert patience.keep(lambda: patience.keep(lambda: "done", lost_connection), lost_connection) == "done"
+    assert not caplog.records
 
 
 def test_who_has_waited_in_vain_does_not_wait_again() -> None:
