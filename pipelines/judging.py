@@ -23,6 +23,7 @@ from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
 from pipelines.inputs import InputFacts
+from pipelines.models.strangers import config_in
 from pipelines.packaging.forms import caller, onnx_runtime, scale_of, served_outputs
 from pipelines.packaging.package import build_package, form_of, load_checkpoint, outputs_of, score, served_file
 from pipelines.packaging.profile import profile_of
@@ -91,14 +92,15 @@ def judge(request: JudgeRequest) -> Judged:
         DataError: The data is not what the candidate trained on.
         PromotionRefused: The candidate's two forms disagree.
     """
-    # of code of the user's own, a judgement calls the data's alone
+    # of code of the user's own, a judgement calls the data's, and that of layers which the checkpoint names
     config = read_kept(TrainingConfig, request.config, f"study '{request.name}'")
     spec = config.dataset
     data = open_prepared(Path(request.data))
     task = config.goal(data.facts).task
     folder = Path(request.user_folder) if request.user_folder else None
     test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256, task=config.task)
-    model = load_checkpoint(Path(request.checkpoint))
+    own = config.model.own_parts(config_in(Path(request.checkpoint))) if config.model.own else {}
+    model = load_checkpoint(Path(request.checkpoint), own)
     mine = outputs_of(model, test.x)
     scores = score(task, mine, test.y)
     theirs = None
@@ -119,6 +121,7 @@ def judge(request: JudgeRequest) -> Judged:
         dataset={"name": spec.name, "sha256": data.sha256, "split_sha256": data.split_sha256},
         parity=request.parity,
         profile=profile_of(data.read()[0], data.facts),
+        own=own,
     )
     if request.outputs is not None:
         mistakes = worst_mistakes(task, test.y, mine)

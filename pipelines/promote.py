@@ -14,6 +14,7 @@ from pipelines.facts import StudyFacts
 from pipelines.front import best_trials
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import StudyFolder
+from pipelines.models import strangers
 from pipelines.promotion.judge import Judge
 from pipelines.promotion.outcome import Candidate, Promoted
 from pipelines.promotion.promoter import Promoter
@@ -87,6 +88,7 @@ def promote_with(
 
     Raises:
         NothingToPromote: There is no candidate that can be judged.
+        OwnCodeError: A candidate has layers of the user's own, whose code is not here.
         PromotionRefused: What would be served is not what was trained.
         TrackingError: The server cannot or will not take the model, or its champion is damaged.
     """
@@ -103,6 +105,8 @@ def promote_with(
     ]
     if not candidates or candidates[0].trial is not best[0]:
         raise NothingToPromote(f"Trial {best[0].number} has no checkpoint in the journal {study.folder.journal}.")
+    if study.config.model.own and any(strangers.in_file(candidate.checkpoint) for candidate in candidates):
+        study.facts.need_code("model")
     record = Record(study.journal, study.config.study, study.facts.uid, study.run_id)
     registry = ModelRegistry(study.server)
     promoter = Promoter(study.config, study.data, registry, judge.ask, record, user_folder=study.user_folder)

@@ -63,7 +63,7 @@ def promote_study(name: str, *, force: bool = False, settings: Sequence[str] = (
     with folder.locked(), ExitStack() as open_rooms:
         facts = StudyFacts.read(folder)
         config = _with_policy(facts.recipe(), settings)
-        # the judge loads models as they are; data may come of own code, and who trains again needs all of it
+        # data may come of own code, and who trains again needs all of it; of models, see `promote_with`
         facts.need_code(*(() if config.promotion.seeds else ("dataset",)))
         server = tracking_server(wait=True)
         ModelRegistry(server).model(config.study)  # a server that is away is no fault of the runs, and no candidate's

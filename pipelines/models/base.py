@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,8 @@ class ModelSpec(Spec):
 
     kinds: ClassVar[tuple[Kind, ...]] = ("image", "table", "points")
     """The samples that it can take."""
+    own: ClassVar[bool] = False
+    """Whether it is made by the user's code."""
 
     scaling: Scaling = "auto"
     """What the first layer does to raw values: `range` brings the range of the data to 0..1, `standard` takes off the
@@ -67,6 +69,17 @@ class ModelSpec(Spec):
         found = [f"model.{field} {message}" for field, message in self.misfits(inputs).items()]
         if found:
             raise DataError(f"The model '{name}' cannot take such samples: {'; '.join(found)}.")
+
+    def own_parts(self, config: Any) -> dict[str, str]:
+        """Where what is not Keras's own in such a model is, as `module:name`, by Keras's name for it.
+
+        Args:
+            config: Of the model, as Keras serializes it, in plain JSON types.
+
+        Raises:
+            OwnCodeError: It cannot be found.
+        """
+        return {}
 
     @abstractmethod
     def build(self, inputs: InputFacts, head: Head) -> keras.Model:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
+from pipelines.models.strangers import places, unloadable
 from pipelines.own.calls import accepted, called_with
 from pipelines.own.code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
@@ -23,11 +23,12 @@ class FunctionModel(ModelSpec):
     """Your own Keras model: what `function(inputs: InputFacts, head: Head, **arguments)` returns.
 
     It takes raw samples (n, *inputs.shape) and ends in `head.units` units with `head.activation`; where a number is
-    predicted, the last layer multiplies by `head.scale` and adds `head.offset`. It has one input and one output and is
-    made of Keras's own classes, so that its file can be loaded where this code is not. It is not compiled: optimizer,
-    loss and metrics are the recipe's.
+    predicted, the last layer multiplies by `head.scale` and adds `head.offset`. It has one input and one output. What
+    is your own in it, layers and functions, stands at the top level of a module. It is not compiled: optimizer, loss
+    and metrics are the recipe's.
     """
 
+    own = True
     name: Literal["function"] = "function"
     function: Reference
     """The function, as `module:function`; looked for in the current folder too."""
@@ -52,6 +53,10 @@ class FunctionModel(ModelSpec):
             raise ValueError(f"{' and '.join(idle)} would do nothing: the function prepares its raw samples itself")
         return self
 
+    def own_parts(self, config: Any) -> dict[str, str]:
+        """See `ModelSpec.own_parts`."""
+        return places(config, self.function)
+
     def build(self, inputs: InputFacts, head: Head) -> keras.Model:
         """See `ModelSpec.build`.
 
@@ -70,14 +75,14 @@ class FunctionModel(ModelSpec):
         except ValueError:
             pass  # a function without a signature, such as one in C
         model = function(inputs, head, **self.arguments)
-        wrong = _wrong_with(model, inputs, head)
+        wrong = _wrong_with(model, inputs, head, self.function)
         if wrong is not None:
             raise OwnCodeError(f"The model that '{self.function}' returned {wrong}.")
         made: keras.Model = model
         return made
 
 
-def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
+def _wrong_with(model: Any, inputs: InputFacts, head: Head, reference: str) -> str | None:
     """What is wrong with a model, as a sentence without its subject; None for a good one."""
     import keras
 
@@ -105,51 +110,26 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head) -> str | None:
             "is compiled, and the recipe says what it is trained with: leave compile() away, and name optimizer, loss "
             "and metrics in the recipe; a model that is loaded is loaded with compile=False"
         )
-    foreign = list(dict.fromkeys(_foreign(_config_of(model))))
-    if foreign:
+    try:
+        config = config_of(model)
+    except Exception as error:  # whatever a class of the user's raises
+        return f"cannot be saved ({type(error).__name__}: {str(error).strip()})"
+    refused = list(dict.fromkeys(unloadable(config)))
+    if refused:
         return (
-            f"has what is not Keras's own: {', '.join(foreign)}. Its file could not be loaded by a server that lacks "
-            f"this code, or only by running it; use Keras's layers and keras.ops"
+            f"has {', '.join(refused)}: its file could be loaded by nobody, or only by running what is in it. Give a "
+            f"lambda a name, as a function at the top level of a module, and make the rest of Keras's layers and "
+            f"keras.ops"
         )
+    places(config, reference)
     return None
 
 
-# Of Keras itself, and all the same nothing that a model server loads: what brings further code or files along.
-_LOADERS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
-_ACTING = tuple(
-    f"keras.{inside}{part}" for inside in ("", "src.") for part in ("utils", "saving", "legacy", "callbacks", "export")
-)
-
-
-def _config_of(model: keras.Model) -> Any:
+def config_of(model: keras.Model) -> Any:
+    """An uncompiled model as Keras serializes it, in plain JSON types."""
     import keras
 
-    try:
-        return keras.saving.serialize_keras_object(model)
-    except Exception as error:  # whatever a class of the user's raises
-        raise OwnCodeError(f"The model cannot be saved ({type(error).__name__}: {error}).") from error
-
-
-def _foreign(config: Any) -> Iterator[str]:
-    """Names of the classes and functions in a model's config that plain Keras does not have, or will not run."""
-    if isinstance(config, list | tuple):
-        for part in config:
-            yield from _foreign(part)
-    elif isinstance(config, dict):
-        name = config.get("class_name")
-        if name == "__lambda__":
-            yield "a lambda"
-        elif name == "function":
-            yield f"the function {config.get('config')}"
-        elif isinstance(name, str) and "module" in config:
-            module = str(config["module"] or "")
-            if module != "keras" and not module.startswith("keras."):
-                yield f"the class {name}"
-            elif name in _LOADERS or module.startswith(_ACTING):
-                yield f"{name}, which loads more than the model's own file holds"
-        for key, part in config.items():
-            if key != "compile_config":  # of a model within: what it was trained with once trains nothing here
-                yield from _foreign(part)
+    return keras.saving.serialize_keras_object(model)
 
 
 def _a(value: Any) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 from pipelines.checkpoints import sha256_of
 from pipelines.computing import in_full_precision
 from pipelines.datasets.base import chunks
+from pipelines.errors import PromotionRefused
+from pipelines.models.strangers import objects
 from pipelines.packaging.forms import (
     GRAPH,
     IN_ONNX,
@@ -91,14 +93,22 @@ def _area_under_roc(probabilities: np.ndarray, truth: np.ndarray) -> float:
     return float(roc_auc_score(truth, probabilities)) if len(np.unique(truth)) == 2 else math.nan
 
 
-def load_checkpoint(path: Path) -> keras.Model:
+def load_checkpoint(path: Path, own: Mapping[str, str] | None = None) -> keras.Model:
     """A `.keras` file, in Keras's safe mode: a file that would run code is refused. It computes in 32 bits.
 
     A model that was trained in 16 is judged as it is served; see `pipelines.computing.in_full_precision`.
+
+    Args:
+        path: The file.
+        own: Where what it names of the user's own is; see `pipelines.models.strangers.places`.
+
+    Raises:
+        OwnCodeError: They are not there.
     """
     import keras  # heavy
 
-    return in_full_precision(keras.models.load_model(path, safe_mode=True))
+    with keras.saving.custom_object_scope(objects(own or {})):
+        return in_full_precision(keras.models.load_model(path, safe_mode=True))
 
 
 def outputs_of(model: keras.Model, x: Rows) -> np.ndarray:
@@ -120,6 +130,7 @@ def build_package(
     dataset: Mapping[str, str],
     parity: float = PARITY,
     profile: Mapping[str, Any] | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the package into `folder`, which must not exist yet, and proves that what is served is what was judged.
 
@@ -138,12 +149,13 @@ def build_package(
         dataset: Name and digests of the data.
         parity: How far the served form's outputs may be from each other; see `PARITY`.
         profile: What the training data looked like, if anybody knows; see `pipelines.packaging.profile`.
+        own: Where what the model has of the user's own is, whose code goes along; see `load_checkpoint`.
 
     Raises:
-        PromotionRefused: The served form gives other answers than the Keras model.
+        PromotionRefused: The served form gives other answers than the Keras model, or nobody could serve it.
     """
     outputs = outputs_of(model, golden.x)
-    form = _write_forms(model, folder, task, facts, golden.x, outputs, parity)
+    form = _write_forms(model, folder, task, facts, golden.x, outputs, parity, own or {})
     truth = {"labels": golden.y.astype(np.int64)} if facts.labels else {"targets": golden.y.astype(np.float32)}
     inputs = raw_rows(np.asarray(golden.x[:]), facts)
     np.savez(folder / "golden.npz", inputs=inputs, outputs=outputs.astype(np.float32), **truth)
@@ -176,7 +188,14 @@ def build_package(
 
 
 def _write_forms(
-    model: keras.Model, folder: Path, task: Task, facts: InputFacts, x: Rows, outputs: np.ndarray, parity: float
+    model: keras.Model,
+    folder: Path,
+    task: Task,
+    facts: InputFacts,
+    x: Rows,
+    outputs: np.ndarray,
+    parity: float,
+    own: Mapping[str, str],
 ) -> Form:
     """Writes the MLflow model, and the graph beside it where ONNX can hold the model; says which of them is served."""
     exported = folder.with_name(f"{folder.name}.onnx")  # MLflow wants to make the folder itself
@@ -188,15 +207,25 @@ def _write_forms(
         if not gap <= max(PARITY, parity) * scale_of(outputs):  # far more than rounding: it computes something else
             raise NotInOnnxError(f"its export to ONNX gives other answers, by {gap:.2g} on the golden samples")
     except NotInOnnxError as problem:
+        if own:
+            raise PromotionRefused(_served_by_nobody(own, problem)) from None
         form = Form("keras", str(problem))
         exported.unlink(missing_ok=True)
-    _save_as_mlflow_model(model, folder, facts)
+    _save_as_mlflow_model(model, folder, facts, own)
     if form.engine == "onnx":
         exported.replace(folder / GRAPH)
     else:
         gap = float(np.abs(keras_outputs(folder / KERAS_FILE, x, facts) - outputs).max())
     hold_to("ONNX form" if form.engine == "onnx" else "saved form", gap, parity, outputs)
     return form
+
+
+def _served_by_nobody(own: Mapping[str, str], problem: NotInOnnxError) -> str:
+    return (
+        f"ONNX cannot hold the model: {problem}. A model server that could serve its Keras file instead runs nobody's "
+        f"code, and the model has {', '.join(own.values())}. It is not registered, and --force does not change that. "
+        f"What ONNX has no operator for is often easily said in other keras.ops."
+    )
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -249,7 +278,7 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -> None:
+def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts, own: Mapping[str, str]) -> None:
     import os
 
     os.environ.setdefault("MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK", "true")
@@ -266,6 +295,7 @@ def _save_as_mlflow_model(model: keras.Model, folder: Path, facts: InputFacts) -
         columns={column.name: column.words is not None for column in facts.columns} if facts.has_words else None,
         requirements=[f"{library}=={version(library)}" for library in ("keras", "mlflow", "numpy")]
         + [f"tensorflow=={_tensorflow_version()}"],
+        own=own,
     )
 
 

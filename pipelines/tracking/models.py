@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.collecting import nothing_to_collect
 from pipelines.errors import TrackingError
+from pipelines.tracking import own_parts
 from pipelines.tracking.addresses import without_secrets
 from pipelines.tracking.base import Refused, Unavailable
 from pipelines.tracking.mlflow_client import connect, mlflow_errors, out_of_order
@@ -37,11 +38,13 @@ def save_keras_model(
     output_shape: tuple[int, ...],
     requirements: Sequence[str],
     columns: Mapping[str, bool] | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an MLflow model of the Keras flavour, float32 in and out, without asking pip about anything.
 
     Its signature names no tensor: MLflow would hand a named one to Keras in a dictionary, of which Keras warns. A model
     of a table with words takes just that: `columns` says of each of its inputs whether it takes words.
+    `own` says where the parts of it are that are not Keras's own; see `pipelines.tracking.own_parts`.
     """
     import logging
 
@@ -61,7 +64,10 @@ def save_keras_model(
         ]
     signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, output_shape)]))
     with _requirements_unchecked():
-        mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=list(requirements))
+        wanted = [*requirements, *own_parts.requirements(own)] if own else list(requirements)
+        mlflow.keras.save_model(model, str(folder), signature=signature, pip_requirements=wanted)
+    if own:
+        own_parts.carry(own, folder)
 
 
 @contextmanager

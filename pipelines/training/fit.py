@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -19,6 +20,7 @@ from pipelines.training.base import Emit
 from pipelines.training.failing import broke_the_device
 from pipelines.training.feeding import Feed
 from pipelines.training.machine import Machine, OwnProcess
+from pipelines.training.reloading import prove_reloadable
 
 
 class FitTrainer:
@@ -60,7 +62,9 @@ class FitTrainer:
             config = TrainingConfig.model_validate(spec.config)
             data = open_prepared(Path(spec.data))
             fed = Feed(config, data, *data.read(), self._data_bytes)
-            model = build_model(config, data.facts, fed.steps)
+            build = partial(build_model, config, data.facts, fed.steps)
+            model = build()
+            prove_reloadable(model, config.model, fed, build)
             facts, summary = facts_of(model.count_params(), fed, trainer), summary_of(model)
         if not attempt.begin(model, fed, facts, summary):
             return Outcome(paused=True)

@@ -136,6 +136,6 @@ def test_an_own_model_that_ends_in_half_is_told_the_way_out(keras: Any) -> None:
     facts = InputFacts((3,), None, None, ("no", "yes"), kind="table")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, dtype="mixed_float16")])
     head = Head(Task.MULTICLASS, 2, "softmax")
-    assert _wrong_with(model, facts, head) == (
+    assert _wrong_with(model, facts, head, "my_code:make") == (
         "gives float16, in which a loss loses too much: make the last layer with dtype='float32'"
     )

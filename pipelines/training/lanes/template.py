@@ -22,6 +22,7 @@ from pipelines.training.lanes.initial import record
 from pipelines.training.lanes.lifting import lifted, places
 from pipelines.training.lanes.stamping import stamp_of
 from pipelines.training.lanes.watching_builds import fresh_names
+from pipelines.training.reloading import prove_reloadable
 from pipelines.training.values import form_of, variables_of
 
 
@@ -78,6 +79,7 @@ class Template:
             if replay is None:
                 raise NotLaneable("the model is not built in the same way for every seed")
             self._replay = replay
+            prove_reloadable(self.model, config.model, fed, partial(build, config.seed))
         else:
             with undisturbed(), fresh_names():
                 self.model = build(config.seed)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines.models.function import FunctionModel
+from pipelines.models.function import FunctionModel, config_of
 from pipelines.own.code import OwnCodeError
 from tests.pipelines.models.samples import GREY, HEADS, MULTICLASS, TABLE, build, outputs, raw, same_weights
 
@@ -114,11 +114,13 @@ def test_it_may_use_everything_of_keras(keras: Any, write: Write) -> None:
         (f"x = [keras.Input((8, 8)), keras.Input((8, 8))]; return keras.Model(x, {END}(L.Flatten()(x[0] + x[1])))",
          "must have one input and one output, got 2 and 1"),
         (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Lambda(lambda x: x * 2), {END}])",
-         "has what is not Keras's own: a lambda. Its file could not be loaded"),
-        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), Twice(), {END}])", "the class Twice"),
-        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), Listed(), {END}])", "the class Listed"),
-        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=twice), {END}])",
-         "the function twice"),
+         "has a lambda: its file could be loaded by nobody, .* Give a lambda a name"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), hidden()(), {END}])",
+         "has the class Hidden, which stands at the top level of no module of yours"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=inner()), {END}])",
+         "has the function innermost, which stands at the top level of no module of yours"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), Stubborn(object()), {END}])",
+         r"cannot be saved \(NotImplementedError: "),
     ],
     ids=lambda value: value[:60],
 )  # fmt: skip
@@ -126,13 +128,38 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(
     keras: Any, write: Write, body: str, message: str
 ) -> None:
     own = (
-        "\ndef twice(x):\n    return x * 2\n"
-        "class Twice(L.Layer):\n    def call(self, x):\n        return x * 2\n"
-        "@keras.saving.register_keras_serializable('own')\nclass Listed(Twice):\n    pass\n"
+        "\ndef inner():\n    def innermost(x):\n        return x * 2\n    return innermost\n"
+        "def hidden():\n    class Hidden(L.Layer):\n        def call(self, x):\n            return x * 2\n"
+        "    return Hidden\n"
+        "class Stubborn(L.Layer):\n    def __init__(self, by):\n        super().__init__()\n        self.by = by\n"
+        "    def call(self, x):\n        return x\n"
     )
     with pytest.raises(OwnCodeError, match=message) as caught:
         build(keras, FunctionModel, function=write(HEAD + body + own))
     assert "own_model_" in str(caught.value)
+
+
+def test_it_may_have_layers_and_functions_of_ones_own(keras: Any, write: Write) -> None:
+    text = HEAD + (
+        f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), Listed(), Twice(), "
+        f"L.Dense(3, activation=twice, kernel_regularizer=Pull()), {END}])\n"
+        "def twice(x):\n    return x * 2\n"
+        "class Twice(L.Layer):\n    def call(self, x):\n        return x * 2\n"
+        "@keras.saving.register_keras_serializable('own')\nclass Listed(Twice):\n    pass\n"
+        "class Pull(keras.regularizers.Regularizer):\n    def __call__(self, x):\n        return x[0, 0] ** 2\n"
+        "    def get_config(self):\n        return {}\n"
+    )
+    reference = write(text)
+    module = reference.partition(":")[0]
+
+    model = build(keras, FunctionModel, function=reference)
+
+    assert FunctionModel(function=reference).own_parts(config_of(model)) == {
+        "own>Listed": f"{module}:Listed",
+        "Twice": f"{module}:Twice",
+        "twice": f"{module}:twice",
+        "Pull": f"{module}:Pull",
+    }
 
 
 def test_a_compiled_model_is_refused_as_it_would_be_trained_with_something_else(keras: Any, write: Write) -> None:

@@ -20,6 +20,7 @@ from pipelines.datasets.prepared import PreparedData
 from pipelines.datasets.sealed import open_sealed
 from pipelines.errors import DataError
 from pipelines.judging import GOLDEN_SAMPLES, JudgeWorker, golden_samples, judge
+from pipelines.models.function import FunctionModel
 from pipelines.packaging.forms import onnx_outputs
 from pipelines.packaging.package import damage, read_contract, score
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
@@ -28,6 +29,7 @@ from pipelines.recipe.config import SweepConfig
 from pipelines.tasks import Task
 from tests.pipelines.scripted import ScriptedDesk, recipe
 
+OWN_PARTS = "tests.pipelines.training.lanes.own_parts"
 SOURCE = {"study": "tiny", "trial": 7, "attempt": 1, "epoch": 2, "run_id": "abc", "checkpoint_sha256": "0" * 64}
 
 
@@ -156,6 +158,20 @@ def copied(package: Path, tmp_path: Path) -> Path:
 def golden(package: Path) -> dict[str, np.ndarray]:
     with np.load(package / "golden.npz", allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def asked_of_own(
+    ask: Request, config: SweepConfig, data: PreparedData, name: str, package: Path
+) -> tuple[JudgeRequest, Callable[[Any], Any]]:
+    """A request for a model with own layers, which nobody has trained, and what the model says of samples."""
+    from pipelines.training.fit import build_model
+
+    own = config.model_copy(update={"model": FunctionModel(function=f"{OWN_PARTS}:{name}")})
+    model = build_model(own, data.facts, 18)
+    model.optimizer.build(model.trainable_variables)
+    model.save(package.with_name("own.keras"))
+    asked = ask(package, config=own.training(), checkpoint=str(package.with_name("own.keras")))
+    return asked, lambda x: np.asarray(model(x, training=False))
 
 
 @pytest.mark.end_to_end
@@ -317,6 +333,47 @@ class TestPackage:
 
         assert judged.measured is not None
         assert are_twins(tmp_path / "package", package)
+
+    def test_the_code_of_the_users_own_layers_goes_along_and_mlflow_loads_it_all(
+        self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path
+    ) -> None:
+        import mlflow.pyfunc
+
+        package = tmp_path / "package"
+        asked, expected = asked_of_own(ask, config, data, "gates", package)
+
+        judge(asked)
+
+        assert damage(package) is None
+        assert json.loads((package / "code" / "own_parts.json").read_text()) == {
+            "own_parts>Gate": f"{OWN_PARTS}:Gate",
+            "own_parts>bent": f"{OWN_PARTS}:bent",
+        }
+        own = package / "code" / Path(*OWN_PARTS.split(".")).with_suffix(".py")
+        assert sha256_of(own) == sha256_of(Path(*OWN_PARTS.split(".")).with_suffix(".py"))
+        assert {"code/own_parts.json", own.relative_to(package).as_posix()} <= set(
+            json.loads((package / "manifest.json").read_text())["files"]
+        )
+        arrays = golden(package)
+        np.testing.assert_allclose(arrays["outputs"], expected(arrays["inputs"]), atol=1e-5)
+        found = mlflow.pyfunc.load_model(str(package)).predict(arrays["inputs"])
+        np.testing.assert_allclose(found, arrays["outputs"], atol=1e-5)
+        np.testing.assert_allclose(
+            onnx_outputs(package / "model.onnx", arrays["inputs"], data.facts), arrays["outputs"], atol=1e-5
+        )
+
+    def test_a_model_of_own_layers_that_onnx_cannot_hold_could_be_served_by_nobody(
+        self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path
+    ) -> None:
+        asked, _ = asked_of_own(ask, config, data, "waves", tmp_path / "package")
+        desk = ScriptedDesk(asked)
+
+        JudgeWorker()(desk)
+
+        (told,) = desk.said
+        assert told.refused
+        assert "ONNX cannot hold the model: ONNX has nothing for" in told.error
+        assert f"runs nobody's code, and the model has {OWN_PARTS}:Waves" in told.error
 
     def test_a_checkpoint_that_is_none_is_one_sentence_with_the_traceback_beside_it(
         self, ask: Request, tmp_path: Path

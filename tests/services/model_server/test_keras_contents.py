@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.models.function import _foreign
+from pipelines.models import strangers as training_side
 from services.model_server.keras_engine.contents import Refused, refuse_strangers, strangers
 from services.model_server.keras_engine.model import sizes_up_to
 
@@ -98,11 +98,13 @@ def test_what_is_not_keras_s_own_is_refused_wherever_it_stands(
         ("keras", "DTypePolicy"),
     ],
 )
-def test_what_the_server_refuses_the_training_side_has_refused_before(module: str, name: str) -> None:
+def test_what_the_server_refuses_the_training_side_knows_before(module: str, name: str) -> None:
     config = {"function": {"class_name": "__lambda__", "config": {}}} if name == "Lambda" else {}
     part = {"module": module, "class_name": name, "config": config}
 
-    assert bool(list(strangers(model(LAYER, part)))) == bool(list(_foreign(model(LAYER, part))))
+    config = model(LAYER, part)
+    known = [*training_side.strangers(config), *training_side.unloadable(config)]
+    assert bool(list(strangers(config))) == bool(known)
 
 
 @pytest.mark.parametrize("name", ["code.py", "../outside", "assets/../../outside", "/etc/passwd"])

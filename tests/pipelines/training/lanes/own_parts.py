@@ -124,6 +124,50 @@ class Truncating(layers.Layer):  # type: ignore[misc]
         return x + keras.random.truncated_normal(keras.ops.shape(x), 0.0, 0.01, dtype=x.dtype, seed=self.seeds)
 
 
+@keras.saving.register_keras_serializable("own_parts")
+class Gate(layers.Layer):  # type: ignore[misc]
+    """A dense layer whose units are weighed by what they say."""
+
+    def __init__(self, units: int, slope: float = 1.0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.units, self.slope = units, slope
+        self.drop = layers.Dropout(0.25)
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        said = keras.ops.matmul(x, self.kernel)
+        return self.drop(said * keras.ops.sigmoid(self.slope * said), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units, "slope": self.slope}
+
+
+@keras.saving.register_keras_serializable("own_parts")  # type: ignore[untyped-decorator]
+def bent(x: Any) -> Any:
+    """An activation of one's own."""
+    return 1.5 * keras.ops.tanh(x)
+
+
+class Waves(layers.Layer):  # type: ignore[misc]
+    """What ONNX has no operators for."""
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.abs(keras.ops.fft((x, keras.ops.zeros_like(x)))[0])
+
+
+def waves(inputs: InputFacts, head: Head) -> keras.Model:
+    first, last = _ends(inputs, head)
+    return keras.Model(first, last(Waves()(layers.Flatten()(layers.Rescaling(1 / 256)(first)))))
+
+
+def gates(inputs: InputFacts, head: Head) -> keras.Model:
+    first, last = _ends(inputs, head)
+    flow = Gate(8, slope=2.0)(layers.Flatten()(layers.Rescaling(1 / 256)(first)))
+    return keras.Model(first, last(layers.Dense(6, bent)(flow)))
+
+
 def truncating(inputs: InputFacts, head: Head) -> keras.Model:
     first, last = _ends(inputs, head)
     return keras.Model(first, last(Truncating()(layers.Flatten()(layers.Rescaling(1 / 256)(first)))))

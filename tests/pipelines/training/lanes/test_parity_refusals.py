@@ -41,7 +41,7 @@ def parity(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Parity:
 
 @pytest.fixture
 def any_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes may only name models of Keras's own layers; here is what would come of others."""
+    """Models that a recipe may not name, such as one for batches of one size, as well."""
     monkeypatch.setattr("pipelines.models.function._wrong_with", lambda *about: None)
 
 
