@@ -24,9 +24,11 @@ from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
 from pipelines.inputs import InputFacts
 from pipelines.models.strangers import config_in
+from pipelines.packaging.building import build_package, load_checkpoint, outputs_of
 from pipelines.packaging.forms import caller, onnx_runtime, scale_of, served_outputs
-from pipelines.packaging.package import build_package, form_of, load_checkpoint, outputs_of, score, served_file
+from pipelines.packaging.package import form_of, served_file
 from pipelines.packaging.profile import profile_of
+from pipelines.packaging.scoring import score
 from pipelines.promotion.evidence import worst_mistakes
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.promotion.policy import Measured

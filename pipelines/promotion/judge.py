@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
 from pipelines.executors.base import Executor, Loss
 from pipelines.packaging.forms import PARITY
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.policy import Measured
 
 if TYPE_CHECKING:

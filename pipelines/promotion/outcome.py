@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.packaging.forms import Form
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion.policy import Decision, Measured
 from pipelines.records import TrialHistory

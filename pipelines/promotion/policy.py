@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipelines.packaging.forms import IN_ONNX, Form
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.recipe.promotion_rules import Promotion
 

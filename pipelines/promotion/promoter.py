@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.checkpoints import sha256_of
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import ConfigError, Mistake, NothingToPromote, TrackingError
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.examining import Examiner
 from pipelines.promotion.judge import Judged, JudgeRequest
 from pipelines.promotion.meeting import PackageRegistry, Rival, fetch_rival, rival_of

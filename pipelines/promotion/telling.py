@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.inputs import InputFacts
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.comparison import Comparison, losses_of
 from pipelines.promotion.evidence import Evidence
 from pipelines.promotion.judge import Answers

@@ -67,7 +67,8 @@ def make(folder: Path) -> None:
 
     from pipelines.datasets import Samples
     from pipelines.inputs import InputFacts
-    from pipelines.packaging.package import build_package, score
+    from pipelines.packaging.building import build_package
+    from pipelines.packaging.scoring import score
     from pipelines.tasks import Task
     from tests.services.model_server.processes import Registry
 

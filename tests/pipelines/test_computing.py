@@ -90,8 +90,9 @@ def test_layers_compute_in_half_and_everything_around_them_in_full(
 def test_a_training_in_half_is_judged_and_exported_in_full(
     train: Train, digits: PreparedData, tmp_path: Path, keras: Any, precision: str
 ) -> None:
+    from pipelines.packaging.building import build_package, load_checkpoint, outputs_of
     from pipelines.packaging.forms import IN_ONNX, onnx_outputs
-    from pipelines.packaging.package import Scores, build_package, load_checkpoint, outputs_of
+    from pipelines.packaging.scoring import Scores
     from pipelines.tasks import Task
 
     trained = train(precision=precision, epochs=2)

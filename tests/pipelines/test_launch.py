@@ -33,7 +33,7 @@ from pipelines.errors import (
 from pipelines.executors.recruits import Recruits
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import Home
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.placing import Placement
 from pipelines.promote import StudyOnDisk
 from pipelines.promotion.outcome import Promoted

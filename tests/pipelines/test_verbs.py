@@ -12,7 +12,7 @@ from pipelines import verbs
 from pipelines.errors import ConfigError, HomeError, NothingToPromote, TrackingError
 from pipelines.facts import StudyFacts
 from pipelines.home import Home, StudyFolder
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promote import StudyOnDisk
 from pipelines.promotion.judge import Judge
 from pipelines.promotion.outcome import Promoted

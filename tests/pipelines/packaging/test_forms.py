@@ -14,6 +14,7 @@ from pipelines.datasets.base import Samples
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import PromotionRefused
 from pipelines.inputs import Column, InputFacts
+from pipelines.packaging.building import build_package, outputs_of
 from pipelines.packaging.forms import (
     IN_ONNX,
     Form,
@@ -27,7 +28,8 @@ from pipelines.packaging.forms import (
     raw_rows,
     served_outputs,
 )
-from pipelines.packaging.package import Scores, build_package, damage, form_of, outputs_of, read_contract
+from pipelines.packaging.package import damage, form_of, read_contract
+from pipelines.packaging.scoring import Scores
 from pipelines.tasks import Head, Task
 from tests.pipelines import hard_models
 

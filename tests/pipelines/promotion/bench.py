@@ -15,7 +15,7 @@ from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote
 from pipelines.history import RunHistory, read_runs
 from pipelines.inputs import InputFacts
-from pipelines.packaging.package import score
+from pipelines.packaging.scoring import score
 from pipelines.promotion.evidence import worst_mistakes
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.promotion.outcome import Candidate, Promoted

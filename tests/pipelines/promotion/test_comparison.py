@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pipelines.packaging.package import score
+from pipelines.packaging.scoring import score
 from pipelines.promotion.comparison import Comparison, answers, compare, losses_of, mcnemar_mid_p
 from pipelines.tasks import SCORES, Task
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
 from pipelines.executors.base import Executor, Handler, Loss
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.judge import Answers, Judge, Judged
 from pipelines.promotion.policy import Measured
 

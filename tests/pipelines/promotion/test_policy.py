@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.packaging.package import Scores
+from pipelines.packaging.scoring import Scores
 from pipelines.promotion.comparison import Comparison
 from pipelines.promotion.policy import Decision, Measured, decide, forced
 from pipelines.recipe.config import Promotion

@@ -18,7 +18,8 @@ import pytest
 
 from pipelines.datasets.base import Samples
 from pipelines.inputs import Column, InputFacts
-from pipelines.packaging.package import Scores, build_package, outputs_of
+from pipelines.packaging.building import build_package, outputs_of
+from pipelines.packaging.scoring import Scores
 from pipelines.tasks import Head, Task
 from services.model_server.keras_engine.engine import KerasEngine
 from services.model_server.served import ServedModel
