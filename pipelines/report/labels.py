@@ -6,7 +6,7 @@ from html import escape
 
 from pipelines.records import TrialHistory, TrialState
 from pipelines.report.failures import kind_name
-from pipelines.report.summary import Summary, number_text, params_lines
+from pipelines.report.summary import Summary, broken, number_text, params_lines
 
 LONGEST, LONGEST_REASON = 70, 90
 
@@ -17,7 +17,7 @@ def hover_lines(summary: Summary, trial: TrialHistory) -> list[str]:
     words = f"trial {trial.number}, {trial.state.value.lower()}"
     first = f"<b>{words}</b>" + ("" if value is None else f": {number_text(value)}")
     lines = [f"{name}: {number_text(trial.values[name])}" for name in others(summary, trial)]
-    lines += [f"breaks {name} by {number_text(by, 3)}" for name, by in trial.violations.items() if by > 0]
+    lines += [f"breaks {bound}" for bound in broken(trial)]
     if trial.state is TrialState.FAILED or trial.failure:
         lines += [f"{kind_name(trial.failure)}"] if trial.failure else []
         lines += [trial.reason.splitlines()[0][:LONGEST_REASON]] if trial.reason and trial.reason.strip() else []

@@ -84,6 +84,14 @@ class Summary:
         return sorted(complete, key=self.merit)
 
     @cached_property
+    def table(self) -> list[TrialHistory]:
+        """All trials as a table lists them: the complete ones first, the best on top, and those that cannot win last."""
+        order = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAILED)
+        return sorted(
+            self.history.trials, key=lambda t: (order.index(t.state), not t.feasible, self.merit(t), t.number)
+        )
+
+    @cached_property
     def infeasible(self) -> list[TrialHistory]:
         """The complete trials that break a constraint, in order of their numbers; none of them can win."""
         return [trial for trial in self.in_state(TrialState.COMPLETE) if not trial.feasible]
@@ -176,6 +184,11 @@ def _difference(value: float, other: float) -> str:
 def epochs_of(trial: TrialHistory) -> int:
     """How many epochs the trial trained."""
     return max((len(points) for points in trial.curves.values()), default=0)
+
+
+def broken(trial: TrialHistory) -> list[str]:
+    """The constraints that the trial breaks, each with by how much: `val_accuracy by 0.02`."""
+    return [f"{name} by {number_text(by, 3)}" for name, by in trial.violations.items() if by > 0]
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from html import escape
 
-from pipelines.records import TrialHistory, TrialState
+from pipelines.records import TrialHistory
 from pipelines.report.again import command_again, why_not
 from pipelines.report.parts import copyable
-from pipelines.report.summary import Summary, epochs_of, is_number, number_text
+from pipelines.report.summary import Summary, broken, epochs_of, is_number, number_text
 
 MOST_ROWS = 2_000
 NOTHING = "–"  # the page's script sorts it last
@@ -19,10 +19,7 @@ def trials_table(summary: Summary) -> str:
     """All trials, or the best `MOST_ROWS` of them: complete ones first, the best on top."""
     import pandas as pd
 
-    order = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAILED]
-    trials = sorted(
-        summary.history.trials, key=lambda t: (order.index(t.state), not t.feasible, summary.merit(t), t.number)
-    )[:MOST_ROWS]
+    trials = summary.table[:MOST_ROWS]
     columns: list[tuple[str, Callable[[TrialHistory], str]]] = [
         (_head("trial"), lambda trial: _number(trial.number)),
         (_head("state"), _state),
@@ -90,9 +87,8 @@ def _number(value: float | None) -> str:
 def _state(trial: TrialHistory) -> str:
     name = trial.state.value.lower()
     told = f'<span class="state-{name}">{name}</span>'
-    broken = [f"{constraint} by {number_text(by, 3)}" for constraint, by in trial.violations.items() if by > 0]
-    if broken:
-        told += f' <span class="state-failed">breaks {escape(_shortened(", ".join(broken), 80))}</span>'
+    if bounds := broken(trial):
+        told += f' <span class="state-failed">breaks {escape(_shortened(", ".join(bounds), 80))}</span>'
     return told
 
 

@@ -21,9 +21,8 @@ from pipelines.controller.failures import Remedy
 from pipelines.records import EpochEnded, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts
 from pipelines.telling import Reasons, say
-from pipelines.terminal.seats import Seat, brief, named, workers_table
+from pipelines.terminal.seats import COLOURS, Seat, brief, named, workers_table
 
-_COLOURS = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAILED: "red"}
 _LATELY = 5
 """Trials that are shown as the last ones, where they end too fast for a line each."""
 _MOST_REASONS = 5
@@ -179,7 +178,7 @@ class Progress:
         value = "" if result.value is None else f"{self._metric} {result.value:.4f} at epoch {result.epoch}"
         line = Text.assemble(
             f"trial {result.number:>3}  ",
-            (f"{result.state.value:<8}", _COLOURS[result.state]),
+            (f"{result.state.value:<8}", COLOURS[result.state]),
             f"  {value or result.reason or ''}  ",
             ("best so far  " if better else "", "bold green"),
             (brief(result.params), "dim"),

@@ -10,6 +10,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.records import TrialState
+
+COLOURS = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAILED: "red"}
+"""Of the states that a trial ends in."""
 _NAMED = 3
 
 
