@@ -244,13 +244,24 @@ def read_beside(
 
 
 def read_all(path: Path, end: int | None = None) -> Iterator[Entry]:
-    """Every whole entry of a journal, in order; with `end`, those within so many bytes."""
+    """Every whole entry of a journal, in order; with `end`, those within so many bytes.
+
+    Raises:
+        HomeError: A line is no entry that this version of Regatta knows.
+    """
     if not path.exists():
         return
     offset = 0
     with path.open("rb") as handle:
-        for line in handle:
+        for number, line in enumerate(handle, 1):
             offset += len(line)
             if not line.endswith(b"\n") or (end is not None and offset > end):
                 return
-            yield from_line(line)
+            try:
+                entry = from_line(line)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise HomeError(
+                    f"Line {number} of the journal {path} is no entry that this version of Regatta knows: "
+                    f"{line[:40]!r}. Use the version that wrote it, or bring that file back from a backup."
+                ) from None
+            yield entry

@@ -109,6 +109,16 @@ def test_a_reader_stops_before_a_line_that_is_still_being_written(path: Path) ->
     assert read_lines(path, offset)[0] == [entry(1)]
 
 
+@pytest.mark.parametrize("line", [b"\0" * 80, b"[1]", b'{"kind": "not yet"}', b'{"kind": "run_ended"}', b"{", b"7"])
+def test_a_line_that_is_no_entry_is_told_with_its_number(journal: Journal, line: bytes) -> None:
+    journal.append(entry(0))
+    with journal.path.open("ab") as file:
+        file.write(line + b"\n")
+
+    with pytest.raises(HomeError, match=r"^Line 2 of the journal .*/journal\.jsonl is no entry that this version"):
+        list(read_all(journal.path))
+
+
 def test_a_reader_takes_slices_and_goes_on_behind_them(journal: Journal) -> None:
     for number in range(7):
         journal.append(entry(number))
