@@ -18,7 +18,7 @@ ARGS     :=
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep train promote report reconcile sync ui predict up-local down-local status-local up down image backup restore \
+.PHONY: help sweep train promote report trials reconcile sync ui predict up-local down-local status-local up down image backup restore \
 	setup setup-ray test test-stack smoke soak bench bench-lanes bench-serving bench-gpu check lint types imports format schema lock clean clean-all
 
 # A machine with a working NVIDIA GPU gets TensorFlow's CUDA build; the question costs a process only where a driver is.
@@ -41,6 +41,9 @@ SWEEP_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers $(WOR
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(LANES),--lanes $(LANES)) \
 	$(SETTINGS) $(if $(FRESH),--fresh) $(ARGS)
 
+# STUDY where somebody chose it, or a recipe; otherwise the command takes the newest
+NAMED_STUDY = $(if $(findstring command,$(origin STUDY) $(origin CONFIG)),$(STUDY))
+
 # 4: the champion kept its place, which is an answer and no error of make's
 UNLESS_REFUSED = || { code=$$?; [ $$code -eq 4 ] || exit $$code; }
 
@@ -59,6 +62,9 @@ promote: $(RUNTIME)  ## judge the best trial of STUDY on the sealed test set and
 
 report: $(RUNTIME)  ## write the HTML report of STUDY
 	@$(REGATTA) report $(STUDY) $(ARGS)
+
+trials: $(RUNTIME)  ## list the trials of the newest study, or of STUDY, the best first (ARGS="--top 5", "--csv trials.csv", --json)
+	@$(REGATTA) trials $(NAMED_STUDY) $(ARGS)
 
 reconcile: $(RUNTIME)  ## compare all records and mend what a crash left (ARGS=--check only says what is off)
 	@$(REGATTA) reconcile $(ARGS)

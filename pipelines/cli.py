@@ -272,6 +272,31 @@ def report(study: StudyName) -> None:
 
 
 @app.command()
+def trials(
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="A study that was run here; the newest if left out.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the N best.")] = None,
+    to_csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE|-", help="Write them to a file, or to standard output.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the trials of a study, the best first. Needs no server, and may be asked while the sweep runs."""
+    if to_csv is not None and as_json:
+        raise ConfigError("trials", [Mistake("--csv", "goes without --json; leave one of them out")])
+    from pipelines.trials_table import read_table
+
+    table = read_table(study, top)
+    if as_json:
+        _print_json(table.to_json())
+    elif to_csv is not None:
+        print(table.write_csv(to_csv), end="")
+    else:
+        table.show(_console(stderr=False))
+
+
+@app.command()
 def ui() -> None:
     """Print the address in MLflow that shows the newest sweep: all its trials, best first, curves overlaid."""
     from pipelines.verbs import newest_address

@@ -85,7 +85,7 @@ class Summary:
 
     @cached_property
     def table(self) -> list[TrialHistory]:
-        """All trials as a table lists them: the complete ones first, the best on top, and those that cannot win last."""
+        """All trials as a table lists them: the complete ones first, the best on top, and the failed ones last."""
         order = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAILED)
         return sorted(
             self.history.trials, key=lambda t: (order.index(t.state), not t.feasible, self.merit(t), t.number)

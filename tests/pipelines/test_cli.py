@@ -27,9 +27,11 @@ from pipelines.errors import (
     TrackingError,
 )
 from pipelines.executors import ExecutorKind
+from pipelines.home import Home
 from pipelines.recipe.catalogue import rooms
+from tests.pipelines.crashes import crashed
 
-VERBS = ("sweep", "train", "promote", "history", "rollback", "reconcile", "sync", "report", "ui", "list")
+VERBS = ("sweep", "train", "promote", "history", "rollback", "reconcile", "sync", "report", "trials", "ui", "list")
 ROOMS = (
     "datasets", "models", "optimizers", "losses", "metrics", "callbacks", "schedules", "epoch_schedules", "samplers",
     "pruners", "executors",
@@ -118,6 +120,10 @@ def in_a_process(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         (["list", "optimisers"], ["KIND: there is no 'optimisers'; did you mean 'optimizers'", *ROOMS]),
         (["report", "nothing"], ["There is no study 'nothing'", "none yet"]),
         (["promote", "nothing"], ["There is no study 'nothing'", "none yet"]),
+        (["trials"], ["There is no study under", "Begin with: make sweep"]),
+        (["trials", "nothing"], ["There is no study 'nothing'", "none yet"]),
+        (["trials", "--top", "0"], ["--top", "greater than or equal to 1"]),
+        (["trials", "--csv", "-", "--json"], ["trials: 1 mistake", "--csv: goes without --json"]),
         (["ui"], ["make sweep"]),
         ([], []),
     ],
@@ -248,6 +254,43 @@ def test_listing_studies_tells_of_those_of_the_home(call: Call) -> None:
     code, out, err = call("list", "studies")
     assert (code, err) == (0, "")
     assert "There is no study under" in out
+
+
+def test_trials_are_listed_in_a_table_as_csv_or_as_json(call: Call, regatta_home: Path) -> None:
+    crashed(Home(regatta_home))
+
+    code, out, err = call("trials")
+    assert (code, err) == (0, "")
+    assert [line.split()[:3] for line in out.splitlines()[1:3]] == [["0", "complete", "0.25"], ["1", "running", "0.6"]]
+    assert "tiny: 1 complete, 0 pruned, 0 failed, 1 not over; best val_loss 0.25 (trial 0)" in out
+    code, out, err = call("trials", "tiny", "--csv", "-", "--top", "1")
+    assert (code, err) == (0, "")
+    assert [line.split(",")[:3] for line in out.splitlines()] == [
+        ["trial", "state", "value"],
+        ["0", "COMPLETE", "0.25"],
+    ]
+    code, out, err = call("trials", "tiny", "--csv", "here.csv")
+    assert (code, out, err) == (0, "2 trials of study 'tiny' in here.csv\n", "")
+    assert len(Path("here.csv").read_text().splitlines()) == 3
+    code, out, err = call("trials", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["best"] == 0
+    code, out, err = call("trials", "--csv", "nowhere/here.csv")
+    assert (code, out) == (2, "")
+    assert "--csv: cannot write nowhere/here.csv (No such file or directory)" in err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--csv", "-"]])
+def test_trials_are_listed_without_heavy_imports(tmp_path: Path, regatta_home: Path, flags: list[str]) -> None:
+    crashed(Home(regatta_home))
+    arguments, heavy = ["regatta", "trials", *flags], (*HEAVY, "optuna")
+    done = in_a_process(
+        f"import sys; from pipelines.cli import app, run; sys.argv = {arguments!r}; code = run(app)\n"
+        f"print(sorted(name for name in {heavy!r} if name in sys.modules), file=sys.stderr); sys.exit(code)",
+        tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "0.25" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 LOCKS = ("cpu", "gpu", "dev", "model-server", "model-server-keras", "tracking-server", "uv")
 PROMISED = (
-    *("sweep", "train", "promote", "report", "reconcile", "sync", "ui", "predict"),
+    *("sweep", "train", "promote", "report", "trials", "reconcile", "sync", "ui", "predict"),
     *("up-local", "down-local", "up", "down"),
     *("test", "check", "lint", "types", "imports", "format", "lock", "clean"),
 )
@@ -126,6 +126,26 @@ def test_a_variable_on_makes_command_line_reaches_the_command(repository: Path, 
     regatta.chmod(0o755)
     done = make(repository, "sweep", f"REGATTA={regatta}", f"RUNTIME={regatta}", "REGATTA_DATA=/some/where")
     assert done.stdout == "/some/where\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        ([], "trials"),
+        (["STUDY=tiny", "ARGS=--top 5"], "trials tiny --top 5"),
+        (["CONFIG=configs/sweeps/playground.yaml"], "trials playground"),
+    ],
+)
+def test_the_trials_are_those_of_the_newest_study_unless_one_is_named(
+    repository: Path, tmp_path: Path, arguments: list[str], call: str
+) -> None:
+    regatta = tmp_path / "regatta"
+    regatta.write_text('#!/bin/sh\necho "said $*"\n')
+    regatta.chmod(0o755)
+    done = make(
+        repository, "trials", f"REGATTA={regatta}", f"RUNTIME={regatta}", *arguments, STUDY="of-the-environment"
+    )
+    assert done.stdout == f"said {call}\n"
 
 
 def test_a_machine_without_a_python_that_fits_gets_one_sentence(repository: Path, tmp_path: Path) -> None:
