@@ -65,17 +65,19 @@ def show_trials(summary: Summary, trials: Sequence[TrialHistory], console: Conso
 
 def _columns(summary: Summary, trials: Sequence[TrialHistory]) -> list[_Column]:
     history = summary.history
+    valued = [trial if summary.value(trial) is not None else None for trial in trials]  # a failed one has no best epoch
     columns = [
         _Column("trial", _texts(str(trial.number) for trial in trials)),
         _Column("state", [Text(t.state.value.lower(), COLOURS.get(t.state, "")) for t in trials], "left"),
         _Column(history.metric, [_value(summary, trial) for trial in trials]),
     ]
     columns += [
-        _Column(name, _texts(_number(trial.values.get(name)) for trial in trials)) for name, _ in history.objectives[1:]
+        _Column(name, _texts(_number(trial.values.get(name) if trial else None) for trial in valued))
+        for name, _ in history.objectives[1:]
     ]
     if history.objectives:
         columns.append(_Column("front", _texts(_place(summary, trial) for trial in trials), "left"))
-    columns.append(_Column("epoch", _texts(_number(trial.best_epoch) for trial in trials)))
+    columns.append(_Column("epoch", _texts(_number(trial.best_epoch if trial else None) for trial in valued)))
     columns.append(_Column("seconds", _texts(NOTHING if t.seconds is None else f"{t.seconds:.1f}" for t in trials)))
     if any(trial.attempt > 1 for trial in trials):
         columns.append(_Column("attempt", _texts(str(trial.attempt) for trial in trials)))

@@ -164,6 +164,7 @@ def test_several_objectives_and_constraints_have_columns_of_their_own(home: Home
         *point(1, 0.11, 300.0, -0.01),
         *point(2, 0.05, 100.0, 0.03),
         *point(3, 0.3, 200.0, -0.5),
+        *trial(4, "FAILED", 0.01, best={"best.parameters": 50.0}),
         objective=["val_loss", "parameters"],
         promotion={"pick": "knee"},
         constraints={"val_accuracy": {"least": 0.9}, "seconds": {"most": 60}},
@@ -173,14 +174,15 @@ def test_several_objectives_and_constraints_have_columns_of_their_own(home: Home
 
     told = table.to_json()
     assert (told["best"], told["front"]) == (1, [0, 1, 3])
-    assert [each["trial"] for each in told["trials"]] == [0, 1, 3, 2]
+    assert [each["trial"] for each in told["trials"]] == [0, 1, 3, 2, 4]
     assert told["trials"][1]["values"] == {"val_loss": 0.11, "parameters": 300.0}
+    assert (told["trials"][4]["value"], told["trials"][4]["values"]) == (None, {})
     assert told["trials"][3]["violations"] == {"val_accuracy": 0.03}
     assert list(rows(table)[1].items())[2:5] == [
         ("value", "0.11"), ("values.val_loss", "0.11"), ("values.parameters", "300.0"),
     ]  # fmt: skip
     assert [(row["violations.val_accuracy"], row["violations.seconds"]) for row in rows(table)] == [
-        ("0.0", ""), ("-0.01", ""), ("-0.5", ""), ("0.03", ""),
+        ("0.0", ""), ("-0.01", ""), ("-0.5", ""), ("0.03", ""), ("", ""),
     ]  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_a_log_has_every_cell_whole_in_columns() -> None:
         "trial  state     val_loss  epoch  seconds  drawn                                             note",
         f"    7  complete     0.125      7     12.3  {drawn}",
         f"   12  pruned         0.5      7     12.3  {drawn}  {PRUNED}",
-        f"  103  failed           –      7        –  {drawn}  ValueError: no such layer",
+        f"  103  failed           –      –        –  {drawn}  ValueError: no such layer",
     ]
 
 
