@@ -66,7 +66,7 @@ def test_packed_csv_is_read(tmp_path: Path, path: str) -> None:
 def test_what_unpacks_to_more_than_a_body_may_be_is_refused(store: FolderStore, call: str) -> None:
     path, body, headers = CALLS[call]
     for encoding, pack in PACKED.items():
-        bomb = pack(json.dumps(body).ljust(64 << 20).encode())
+        bomb = pack(json.dumps(body).ljust(4 << 20).encode())
         headers = {**headers, "content-encoding": encoding}
         answer = ask(store, "POST", path, bomb, headers, feedback=True, max_body_bytes=100_000)
         assert answer.status_code == 413
