@@ -22,15 +22,15 @@ from tests.services.model_server.parts import FolderStore, flip_byte, golden_arr
 pytestmark = pytest.mark.end_to_end
 
 
-def draw(page: Any, strokes: list[Stroke]) -> None:
-    """Draws with the mouse."""
+def draw(page: Any, strokes: list[Stroke], steps: int = 1) -> None:
+    """Draws with the mouse, which goes from point to point in so many steps; the page asks the server after each."""
     box = page.locator(".pad canvas").bounding_box()
     for stroke in strokes:
         points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            page.mouse.move(*point, steps=3)
+            page.mouse.move(*point, steps=steps)
         page.mouse.up()
 
 
@@ -685,8 +685,8 @@ def test_no_more_than_one_question_is_under_way(host: Host, look: Look) -> None:
 
     page.on("request", begun)
     page.on("requestfinished", ended)
-    draw(page, DIGITS["8"][0])
-    draw(page, DIGITS["0"][0])
+    draw(page, DIGITS["8"][0], steps=3)
+    draw(page, DIGITS["0"][0], steps=3)
     wait_answer(page)
 
     assert most == 1
