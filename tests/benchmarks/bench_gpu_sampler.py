@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.devices.watch import GpuWatch
 from pipelines.training import gpu as watching
 from pipelines.worker import TrialWorker, WorkerSettings
-from tests.benchmarks.lanes_parts import Problem, gpu_or_none, memory_mb, module, run, surroundings
+from tests.benchmarks.lanes_parts import Problem, gpu_or_none, memory_mb, module, run, settings_of, surroundings
 from tests.benchmarks.parts import arguments, scratch, table, where
 from tests.benchmarks.toy_desk import Drive
 
@@ -72,12 +72,13 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = arguments(str(__doc__).split("\n", 1)[0])
     parser.add_argument("--trials", type=int, default=32, help="in lanes; an eighth of them with fit")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that are measured, after one that compiles")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="set one value of the recipe")
     parser.add_argument("--here", action="store_true", help="in this very process, whose environment is set already")
     chosen = parser.parse_args(given)
     if not chosen.here:
         command = module(
             "tests.benchmarks.bench_gpu_sampler", "--here", "--trials", str(chosen.trials), "--rounds",
-            str(chosen.rounds),
+            str(chosen.rounds), *settings_of(chosen.set),
         )  # fmt: skip
         with scratch() as root:
             print(run(command, surroundings(gpu_or_none()), root / "log")[0], end="", flush=True)
@@ -85,7 +86,7 @@ def main(given: Sequence[str] | None = None) -> None:
     threads, rounds = int(os.environ["TF_NUM_INTRAOP_THREADS"]), chosen.rounds
     found = {}
     with scratch() as root:
-        problem = Problem.prepared("digits", root / "data")
+        problem = Problem.prepared("digits", root / "data", chosen.set)
         for name, lanes, trials in (("in lanes", chosen.trials, chosen.trials), ("fit", "off", chosen.trials // 8)):
             found[name] = measure(
                 problem, root / name, lanes=lanes, trials=max(1, trials), rounds=rounds, threads=threads

@@ -87,7 +87,7 @@ def test_workers_are_measured_by_their_number(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.end_to_end
 def test_the_sampler_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    bench_gpu_sampler.main(["--trials", "2", "--rounds", "1"])
+    bench_gpu_sampler.main(["--trials", "2", "--rounds", "1", "--set", "epochs=2"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "There is nothing to look at."
     assert lines[-3].split()[:2] == ["in", "lanes"]
