@@ -13,7 +13,7 @@ import pytest
 from tests.faults.places import Place
 from tests.faults.whole import assert_whole
 
-FLAGS = ("--trials", "8", "--set", "epochs=6", "--no-promote", "--lanes", "off")
+FLAGS = ("--trials", "8", "--workers", "1", "--set", "epochs=6", "--no-promote", "--lanes", "off")
 """In lanes, all of it may be over before the disk is full."""
 
 
