@@ -65,4 +65,5 @@ def keras() -> Any:
         _set_up_tensorflow(WorkerSettings(threads=1))
         import keras
 
+    gc.freeze()  # as at the end of a module
     return keras
