@@ -4,99 +4,111 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults import postgresql
+from tests.faults.aside import Aside
 from tests.faults.places import TRACKING, Place, made_place
 from tests.faults.proxy import Proxy
 from tests.faults.scenarios import SCENARIOS, Budgets, Curves, Mixed, Seen, Spent, Unreached
 from tests.faults.servers import OwnServer
 from tests.sites import made_site
 
-NEEDED = pytest.StashKey[list[str]]()
+ASIDE = pytest.StashKey[Aside]()
+OURS = Path(__file__).parent
+BESIDE = OURS.parent / "pipelines"
+"""Some thousand tests that need one core."""
+AT_ONCE = "undisturbed"
+"""The scenario that tests look at which are busy themselves."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks our tests; those that only look at a scenario come after those that are busy themselves."""
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in ours:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks our tests; those that only look at a scenario come last, and after the tests beside which they run."""
+    for item in ours(items):
         if item.get_closest_marker("soak") is None:  # which `make smoke` leaves out
             item.add_marker(pytest.mark.end_to_end)
-    places = [place for place, item in enumerate(items) if item in ours]
-    for place, item in zip(
-        places, sorted(ours, key=lambda item: bool(set(_scenarios(item)) - {"undisturbed"})), strict=True
-    ):
-        items[place] = item
+    looking = [item for item in ours(items) if set(_scenarios(item)) - {AT_ONCE}]
+    others = [item for item in items if item not in looking]
+    before = [place for place, item in enumerate(others) if {OURS, BESIDE} & set(item.path.parents)]
+    last = before[-1] + 1 if before else 0
+    items[:] = [*others[:last], *looking, *others[last:]]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    session.config.stash[NEEDED] = list(dict.fromkeys(name for item in session.items for name in _scenarios(item)))
+def ours(items: list[pytest.Item]) -> list[pytest.Item]:
+    return [item for item in items if OURS in item.path.parents]
 
 
 def _scenarios(item: pytest.Item) -> list[str]:
     return [name for name in getattr(item, "fixturenames", ()) if name in SCENARIOS]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Begins the scenarios as soon as no test is busy any more with sweeps of its own."""
+    if (nextitem is None or OURS not in nextitem.path.parents) and (aside := item.config.stash.get(ASIDE, None)):
+        aside.begin_all()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def aside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Any]]]:
-    """The scenarios that the selected tests look at, begun with the first test of this folder."""
-    needed = request.config.stash[NEEDED]
+def aside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aside]:
+    """The scenarios that the selected tests look at. Where no other tests follow, all begin with the first of ours."""
+    items = request.session.items
+    needed = list(dict.fromkeys(name for item in items for name in _scenarios(item)))
     address = request.getfixturevalue("shared_server") if needed else ""
-    pool = ThreadPoolExecutor(1, "scenario")
-    yield {name: pool.submit(SCENARIOS[name], address, tmp_path_factory.mktemp(name)) for name in needed}
-    pool.shutdown(cancel_futures=True)
+    made = request.config.stash[ASIDE] = Aside(tmp_path_factory.mktemp("aside"), address, needed)
+    followed = any(BESIDE in item.path.parents for item in items)
+    made.begin(*[AT_ONCE] if followed else needed)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
-def undisturbed(aside: dict[str, Future[Any]]) -> Curves:
-    found: Curves = aside["undisturbed"].result()
+def undisturbed(aside: Aside) -> Curves:
+    found: Curves = aside.found("undisturbed")
     return found
 
 
 @pytest.fixture(scope="session")
-def hung(aside: dict[str, Future[Any]]) -> Seen:
-    found: Seen = aside["hung"].result()
+def hung(aside: Aside) -> Seen:
+    found: Seen = aside.found("hung")
     return found
 
 
 @pytest.fixture(scope="session")
-def starved(aside: dict[str, Future[Any]]) -> Seen:
-    found: Seen = aside["starved"].result()
+def starved(aside: Aside) -> Seen:
+    found: Seen = aside.found("starved")
     return found
 
 
 @pytest.fixture(scope="session")
-def unreached(aside: dict[str, Future[Any]]) -> Iterator[Unreached]:
-    found: Unreached = aside["unreached"].result()
-    yield found
-    found.proxy.close()
-
-
-@pytest.fixture(scope="session")
-def budgets(aside: dict[str, Future[Any]]) -> Budgets:
-    found: Budgets = aside["budgets"].result()
+def unreached(aside: Aside) -> Unreached:
+    found: Unreached = aside.found("unreached")
     return found
 
 
 @pytest.fixture(scope="session")
-def crowded(aside: dict[str, Future[Any]]) -> Seen:
-    found: Seen = aside["crowded"].result()
+def budgets(aside: Aside) -> Budgets:
+    found: Budgets = aside.found("budgets")
     return found
 
 
 @pytest.fixture(scope="session")
-def mixed(aside: dict[str, Future[Any]]) -> Mixed:
-    found: Mixed = aside["mixed"].result()
+def crowded(aside: Aside) -> Seen:
+    found: Seen = aside.found("crowded")
     return found
 
 
 @pytest.fixture(scope="session")
-def spent(aside: dict[str, Future[Any]]) -> Spent:
-    found: Spent = aside["spent"].result()
+def mixed(aside: Aside) -> Mixed:
+    found: Mixed = aside.found("mixed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def spent(aside: Aside) -> Spent:
+    found: Spent = aside.found("spent")
     return found
 
 

@@ -51,9 +51,9 @@ class Planned:
 
 
 class Proxy:
-    """Listens on a port of its own until it is closed; `weather` and `plan` may be set at any time."""
+    """Listens on a port of its own, or a given one, until it is closed; `weather` and `plan` may be set at any time."""
 
-    def __init__(self, upstream_port: int, seed: int = 0) -> None:
+    def __init__(self, upstream_port: int, seed: int = 0, port: int = 0) -> None:
         self.upstream_port = upstream_port
         self.weather = Weather()
         self.plan: list[Planned] = []
@@ -62,7 +62,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._server: _Listener | None = None
         self._thread = threading.Thread()
-        self.port = 0
+        self.port = port
         self.up()
 
     @property

@@ -1,4 +1,4 @@
-"""Sweeps that need no test's attention: they run aside, one after another, while tests that do go on.
+"""Sweeps that need no test's attention: they run aside, one after another, while tests go on.
 
 A scenario is a function of the shared server's address and of a folder of its own; what it returns is what tests look
 at. It runs once, if any of the selected tests asks for the fixture of its name.
@@ -19,7 +19,7 @@ from tests.faults.whole import assert_whole
 Scenario = Callable[[str, Path], Any]
 OWN, MODELS = "tests.faults.own_callbacks", "tests.faults.own_models"
 SMALL_EPOCHS, LONG_EPOCHS = 8, 40
-UNREACHED = ("--trials", "4", "--set", f"epochs={SMALL_EPOCHS}", "--no-promote")
+UNREACHED = ("--trials", "4", "--workers", "1", "--set", f"epochs={SMALL_EPOCHS}", "--no-promote")
 CAP_MB = 2500
 KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 Curves = dict[int | None, dict[str, list[tuple[int, float]]]]
@@ -57,7 +57,7 @@ def curves_of(server: Server, runs: list[RunSeen]) -> Curves:
 def undisturbed(shared_server: str, folder: Path) -> Curves:
     """The curves of a sweep that nobody disturbs, by `fit`."""
     with made_place(folder / "home", "undisturbed", {TRACKING: shared_server}) as place:
-        summary = place.sweep(*LONG, "--lanes", "off")
+        summary = place.sweep(*LONG, "--lanes", "off", "--workers", "1")
         return curves_of(place.server, assert_whole(place.server, summary, 2, LONG_EPOCHS))
 
 
@@ -90,9 +90,9 @@ def starved(shared_server: str, folder: Path) -> Seen:
 
 
 class Unreached(NamedTuple):
-    """A sweep whose server was never there, and the home that it has left."""
+    """A sweep whose server was never there: the port at which it would have been, and the home that is left."""
 
-    proxy: Proxy
+    port: int
     home: Path
     summary: dict[str, Any]
     said: str
@@ -104,7 +104,7 @@ def unreached(shared_server: str, folder: Path) -> Unreached:
     proxy.down()
     with made_place(folder / "home", "unreached", {TRACKING: proxy.address}) as place:
         at = place.begin(*UNREACHED)
-        return Unreached(proxy, place.site.home, at.watched.summary(), at.watched.said)
+        return Unreached(proxy.port, place.site.home, at.watched.summary(), at.watched.said)
 
 
 class Budgets(NamedTuple):

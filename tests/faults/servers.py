@@ -46,11 +46,11 @@ class RunSeen:
         return self.tags["regatta.state"]
 
 
+@dataclass(frozen=True)
 class Server:
     """Questions to one server."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    address: str
 
     def post(self, path: str, **body: Any) -> Any:
         return self._ask("POST", API + path, json=body)

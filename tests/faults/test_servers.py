@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_errors_resets_swallowed_answers_and_a_server_away_lose_nothing_and_doub
 
 def test_a_slow_server_does_not_slow_the_training(place: Place, behind_proxy: Place, proxy: Proxy) -> None:
     proxy.weather = Weather(Fault.SLOW, delay_s=DELAY_S)
-    at = behind_proxy.begin(*FLAGS)
+    at = behind_proxy.begin(*FLAGS, "--workers", "1")
     at.until(lambda: at.trials_over() == 6)
     proxy.weather = Weather()
     summary = at.watched.summary()
@@ -86,7 +87,7 @@ def test_a_slow_server_does_not_slow_the_training(place: Place, behind_proxy: Pl
 def test_a_server_that_was_never_there_is_one_sentence_and_costs_no_trial(unreached: Unreached) -> None:
     summary = unreached.summary
 
-    assert unreached.proxy.address in unreached.said
+    assert f"http://127.0.0.1:{unreached.port}" in unreached.said
     assert "Traceback" not in unreached.said
     assert summary["trials"] == {"complete": 4, "pruned": 0, "failed": 0}
     assert summary["registered"] is None
@@ -97,12 +98,12 @@ def test_a_server_that_was_never_there_is_one_sentence_and_costs_no_trial(unreac
 def test_sync_delivers_later_from_another_machine_and_from_this_one_and_nothing_is_doubled(
     unreached: Unreached, shared_server: str, tmp_path: Path
 ) -> None:
-    unreached.proxy.up()
     copied, server = tmp_path / "copied", Server(shared_server)
     shutil.copytree(unreached.home, copied)
     with (
+        closing(Proxy(int(shared_server.rpartition(":")[2]), port=unreached.port)) as proxy,
         made_place(tmp_path / "another", "unreached", {TRACKING: shared_server}) as elsewhere,
-        made_place(unreached.home, "unreached", {TRACKING: unreached.proxy.address}) as here,
+        made_place(unreached.home, "unreached", {TRACKING: proxy.address}) as here,
     ):
         done = elsewhere.run("sync", str(copied))
         assert done.returncode == 0, done.stdout + done.stderr
