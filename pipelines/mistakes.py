@@ -134,7 +134,9 @@ def _wrong_kind(kind: str, got: Any, context: Mapping[str, Any]) -> str:
     if context.get("discriminator") in {"_kind()", "_kind_inside()"}:  # an entry of the search space
         if isinstance(got, dict):
             if got.keys() & {"type", "low", "high", "choices"}:
-                return f"its type must be float, int or categorical, got {got.get('type')!r}"
+                if "type" not in got:
+                    return f"needs a `type`: float, int or categorical; got {_short(got)}"
+                return f"its type must be float, int or categorical, got {got['type']!r}"
             return f"{_AS_WRITTEN}, got {_short(got)}"
         return (
             f"must be a range {{type: float, low: …, high: …}}, a list of choices, or kinds to choose from, "

@@ -242,7 +242,7 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
     if not separator or not path:
         return [Mistake("--set", f"must be path=value, such as epochs=5, got {setting!r}")]
     try:
-        value = yaml.safe_load(text) if text else ""
+        value = yaml_file.value(text) if text else ""
     except (yaml.YAMLError, TypeError, ValueError):
         return [Mistake("--set", f"the value of {path} is not YAML: {text!r}")]
     here: Any = raw

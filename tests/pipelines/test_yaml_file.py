@@ -50,8 +50,33 @@ def test_every_value_knows_its_line(path: tuple[str | int, ...], line: int | Non
 
 def test_values_are_plain_types() -> None:
     data = yaml_file.parse(TEXT, "recipe.yaml").data
-    assert data["optimizer"] == {"name": "adam", "learning_rate": "1e-3"}  # YAML 1.1 wants a dot; the schema mends it
+    assert data["optimizer"] == {"name": "adam", "learning_rate": 0.001}
     assert data["search_space"]["model.units"] == [[10], [20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-2E+3", -2000.0),
+        ("1.5e4", 15000.0),
+        (".5e1", 5.0),
+        ("3.e2", 300.0),
+        ("[1e-3, 1e-2]", [0.001, 0.01]),
+        ("1e", "1e"),
+        ("e3", "e3"),
+        ("1e-3x", "1e-3x"),
+        ("1e5-2", "1e5-2"),
+        ("'1e-3'", "1e-3"),
+        ("12", 12),
+    ],
+)
+def test_a_number_with_an_exponent_is_a_number_and_not_a_text(text: str, value: object) -> None:
+    read = yaml_file.parse(f"key: {text}", "recipe.yaml").data["key"]
+
+    assert read == value
+    assert type(read) is type(value)
+    assert yaml_file.value(text) == value, "on the command line, too"
 
 
 def test_an_empty_file_is_an_empty_mapping() -> None:
