@@ -12,6 +12,7 @@ from pipelines.recipe.config import SweepConfig
 from pipelines.recipe.draws import draws_all, told
 from pipelines.study import older
 from pipelines.study.book import Known
+from pipelines.study.storage import no_experimental_warnings
 from pipelines.study.trials import Trials
 
 _WARM = "regatta.warm_start"
@@ -53,12 +54,15 @@ def warm_up(trials: Trials, config: SweepConfig, storage: Path | str | None, hom
 
 
 def note_purpose(trials: Trials, config: SweepConfig) -> None:
-    """Keeps what the study is for, for one that begins with its trials."""
+    """Keeps what the study is for, for one that begins with its trials and for Optuna's own pictures and tables."""
     study = trials.study
     if older.OBJECTIVES not in study.user_attrs:
         bounds = {name: bound.model_dump(mode="json") for name, bound in config.constraints.items()}
         study.set_user_attr(older.BOUNDS, bounds)
         study.set_user_attr(older.OBJECTIVES, list(trials.objectives))
+    if len(trials.objectives) > 1 and study.metric_names is None:  # with one, notebooks look for the column `value`
+        with no_experimental_warnings():
+            study.set_metric_names([metric for metric, _ in trials.objectives])
 
 
 def enqueue(trials: Trials, config: SweepConfig) -> None:

@@ -242,6 +242,26 @@ def test_the_direction_is_the_objectives(opened: Callable[..., Study]) -> None:
     assert study.should_stop(bad.number, 1, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("objective", "names", "columns"),
+    [
+        ("val_loss", None, {"value"}),
+        (["val_loss", "parameters"], ["val_loss", "parameters"], {"values_val_loss", "values_parameters"}),
+    ],
+)
+def test_whoever_opens_the_study_with_optuna_reads_the_objectives_names(
+    opened: Callable[..., Study], tmp_path: Path, objective: Any, names: list[str] | None, columns: set[str]
+) -> None:
+    config = recipe(objective=objective)
+    study = opened(config)
+    study.tell(ask(study, config).number, TrialState.COMPLETE, {"val_loss": 0.5, "parameters": 3.0})
+
+    loaded = optuna.load_study(study_name=config.study, storage=f"sqlite:///{tmp_path}/studies/optuna.db")
+
+    assert loaded.metric_names == names
+    assert columns <= set(loaded.trials_dataframe().columns)
+
+
 @pytest.mark.parametrize("trials", [0, 1, 2, 10])
 def test_importances_of_too_few_trials_are_empty_and_warn_nobody(opened: Callable[..., Study], trials: int) -> None:
     study = opened()
