@@ -105,7 +105,7 @@ class SearchSpace:
         Returns:
             What is wrong, by name of the parameter; empty where every trial will be a valid config.
         """
-        wrong = self._misplaced()
+        wrong = self._misplaced() | self._beyond_lists(base)
         sound = SearchSpace({path: entry for path, entry in self._entries.items() if path not in wrong}, self._facts)
         return wrong | (sound._wrong_alone(base) or sound._wrong_together(base))
 
@@ -131,7 +131,7 @@ class SearchSpace:
                     and _concerns(place, parameter.place, places)
                 }
                 if found:
-                    hint = _list_in_list(parameter.distribution) if any(map(_wants_list, found.values())) else ""
+                    hint = _for_a_list(parameter) if any(map(_wants_list, found.values())) else ""
                     told = f"{'; '.join(found.values())}{hint}"
                     reached.setdefault(told.partition(", got ")[0], (told, []))[1].append(repr(value))
             if reached and parameter.name not in wrong:
@@ -179,9 +179,29 @@ class SearchSpace:
                 wrong[path] = f"cannot be '{ABSENT}', as only a callback can be left out; take '{ABSENT}' away"
         return wrong
 
+    def _beyond_lists(self, base: Mapping[str, Any]) -> dict[str, str]:
+        """Paths to an item that a list of the base config does not have: the recipe says how long the list is."""
+        wrong: dict[str, str] = {}
+        for path in self._entries:
+            here: Any = base
+            parts = path.split(".")
+            for length, part in enumerate(parts):
+                if isinstance(here, list | tuple) and not _is_item(here, part):
+                    whole = ".".join(parts[:length])
+                    wrong[path] = (
+                        f"is no item of {whole}, which the recipe says is {json.dumps(list(here))}: its items are "
+                        f"numbered from 0, and how many there are varies by choices of whole lists only"
+                    )
+                    break
+                here = here[int(part)] if isinstance(here, list | tuple) else _inside(here, part)
+        return wrong
+
 
 def overlay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `base` with each path of `changes` set; a node is replaced whole, None takes it out."""
+    """A copy of `base` with each path of `changes` set; a node is replaced whole, None takes it out.
+
+    A number in a path is the item of a list, from 0, where the base has a list of that length there.
+    """
     result = copy.deepcopy(dict(base))
     for path, value in changes.items():
         _set(result, path.split("."), copy.deepcopy(value))
@@ -228,11 +248,14 @@ def _wants_list(mistake: str) -> bool:
     return " must be a valid list, got " in mistake and ", or must" not in mistake
 
 
-def _list_in_list(distribution: Distribution | tuple[str, ...]) -> str:
-    """The way out for whoever wrote one list, of which each item became a choice."""
-    if not isinstance(distribution, Choices):
+def _for_a_list(parameter: Parameter) -> str:
+    """The way out for whoever wrote one list, of which each item became a choice, or a range for all of a list."""
+    drawn = parameter.distribution
+    if isinstance(drawn, FloatRange | IntRange):
+        return f"; a range is for one item of a list, by its number: {parameter.entry}.0"
+    if not isinstance(drawn, Choices):
         return ""
-    return f"; a list here is one of choices, so write a list as a choice: {json.dumps([list(distribution.choices)])}"
+    return f"; a list here is one of choices, so write a list as a choice: {json.dumps([list(drawn.choices)])}"
 
 
 def _concerns(mistake: str, place: str, places: set[str]) -> bool:
@@ -276,9 +299,20 @@ def _varies(entry: Any) -> bool:
     return isinstance(entry, Branches) or hasattr(entry, "suggest")
 
 
+def _is_item(items: Any, part: str) -> bool:
+    return part.isdecimal() and int(part) < len(items)
+
+
+def _inside(node: Any, part: str) -> Any:
+    return node.get(part) if isinstance(node, Mapping) else None
+
+
 def _set(target: dict[str, Any], parts: list[str], value: Any) -> None:
-    for part in parts[:-1]:
+    for number, part in enumerate(parts[:-1], 1):
         inner = target.get(part)
+        if isinstance(inner, list) and number + 1 == len(parts) and _is_item(inner, parts[number]):
+            inner[int(parts[number])] = value
+            return
         # `callbacks.early_stopping.patience` over a base without that callback adds it, with its defaults
         target[part] = inner if isinstance(inner, dict) else {"name": inner} if isinstance(inner, str) else {}
         target = target[part]

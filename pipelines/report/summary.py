@@ -192,7 +192,7 @@ def broken(trial: TrialHistory) -> list[str]:
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """The shortest dotted ending of each path that is no ending of another: `adam.learning_rate`, `layers`."""
+    """The shortest dotted ending of each path that is no ending of another: `adam.learning_rate`, `units.0`."""
     paths = list(paths)
     endings: dict[str, int] = {}
     for path in paths:
@@ -200,7 +200,9 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
         for start in range(len(parts)):
             ending = ".".join(parts[start:])
             endings[ending] = endings.get(ending, 0) + 1
-    return {path: next((end for end in _endings(path) if endings[end] == 1), path) for path in paths}
+    return {
+        path: next((end for end in _endings(path) if endings[end] == 1 and not end.isdecimal()), path) for path in paths
+    }
 
 
 def _endings(path: str) -> list[str]:

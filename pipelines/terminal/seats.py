@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.records import TrialState
+from pipelines.report.summary import short_names
 
 COLOURS = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAILED: "red"}
 """Of the states that a trial ends in."""
@@ -76,9 +77,10 @@ def named(numbers: Sequence[int]) -> str:
 
 
 def brief(params: Mapping[str, Any]) -> str:
-    """Sampled parameters on one line, each by the last part of its name."""
+    """Sampled parameters on one line, each by as much of its name as tells it from the others."""
+    short = short_names(params)
     return "  ".join(
-        f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else f"{name.rpartition('.')[2]}={value}"
+        f"{short[name]}={value:.3g}" if isinstance(value, float) else f"{short[name]}={value}"
         for name, value in params.items()
     )
 

@@ -306,6 +306,14 @@ def test_names_are_as_short_as_they_can_be() -> None:
     assert list(names.values()) == ["optimizer", "adam.learning_rate", "sgd.learning_rate", "layers"]
 
 
+def test_the_number_of_a_lists_item_is_no_name_without_the_list() -> None:
+    assert list(short_names(["model.units.0", "model.units.1", "model.dropout.1"]).values()) == [
+        "units.0",
+        "units.1",
+        "dropout.1",
+    ]
+
+
 def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "studies" / "digits" / "report.html"
     assert write_report(study(), path) == path

@@ -555,6 +555,15 @@ def test_the_params_of_a_run_are_those_that_somebody_chose() -> None:
     assert found == {"model.units": "[8]", "epochs": "20"}
 
 
+def test_an_item_of_a_list_that_varies_by_itself_is_a_param_to_compare_trials_by() -> None:
+    config = {"model": {"units": [48, 16], "dropout": 0.0}, "epochs": 20}
+    said = {"model": {"units": {"0": 8, "2": 8}, "dropout": {"0": 0.1}, "gone": {"0": 1}}}
+    assert telling_params(config, {"model": {"units": [8, 16]}}, said) == {
+        "model.units": "[48, 16]",
+        "model.units.0": "48",
+    }
+
+
 def test_params_are_flat_and_all_text() -> None:
     assert flat_params({"a": {"b": {"c": 1e-3}, "d": [1, 2]}, "e": True, "f": None, "g": "relu"}) == {
         "a.b.c": "0.001",

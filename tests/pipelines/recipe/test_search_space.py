@@ -123,6 +123,19 @@ def test_choices_that_are_lists_survive_optuna(units: list[int]) -> None:
         assert changes["model.units"] in ([10], [20, 10], [])
 
 
+def test_the_items_of_a_list_vary_one_by_one() -> None:
+    base = TrainingConfig.model_validate({"model": {"units": [100, 30, 10]}}).model_dump(mode="json")
+    space = space_of("model.units.0: {type: int, low: 16, high: 128, log: true}\nmodel.units.2: [8, 9]")
+    assert space.check(base) == {}
+    seen = set()
+    for params, changes in trials(space, 20):
+        units = TrainingConfig.model_validate(overlay(base, changes)).model.units  # type: ignore[union-attr]
+        assert units == (params["model.units.0"], 30, params["model.units.2"])
+        seen.add(units)
+    assert len(seen) > 10
+    assert base["model"]["units"] == [100, 30, 10], "the base stays as it is"
+
+
 @pytest.mark.parametrize(
     ("entry", "highest"),
     [
@@ -272,6 +285,14 @@ def test_a_kind_by_name_alone_can_be_overlaid() -> None:
         ("optimizer.name: [adam, sgd]", "optimizer.name", "would reach 'sgd'"),  # the rest of the node is Adam's
         ("model.units: [[10], [0]]", "model.units", "would reach [0]"),
         ("model.units: [10, 20]", "model.units", "valid list, got 10; a list here is one of choices"),
+        ("model.units: {type: int, low: 8, high: 64}", "model.units",
+         "valid list, got 8; a range is for one item of a list, by its number: model.units.0"),
+        ("model.units.1: {type: int, low: 0, high: 64}", "model.units.1", "would reach 0: model.units.1 must be"),
+        ("model.units.2: {type: int, low: 8, high: 64}", "model.units.2",
+         "is no item of model.units, which the recipe says is [100, 30]: its items are numbered from 0"),
+        ("model.units.last: [8]", "model.units.last", "is no item of model.units"),
+        ("model.units.-1: [8]", "model.units.-1", "is no item of model.units"),
+        ("model.units: [[8]]\nmodel.units.0: [16]", "model.units.0", "varies inside 'model.units'"),
         ("optimizer: {adam: {learning_rate: {piecewise: {boundary_epochs: [3], values: [[0.1, 0.2]]}}}}",
          "optimizer.adam.learning_rate.piecewise.boundary_epochs", "write a list as a choice: [[3]]"),
         ("callbacks.early_stopping.monitor: [val_loss, val_acc]", "callbacks.early_stopping.monitor",

@@ -13,6 +13,7 @@ from pipelines.controller.failures import Remedy
 from pipelines.records import EpochEnded, Failure, TrialResult, TrialSpec, TrialState
 from pipelines.study import Counts
 from pipelines.terminal.progress import Progress
+from pipelines.terminal.seats import brief
 
 SPACE = {"optimizer": "adam", "optimizer.adam.learning_rate": 0.0123456, "callbacks.early_stopping.patience": 4}
 
@@ -70,6 +71,13 @@ def screen() -> Screen:
 def row(screen: Screen, worker: int = 0) -> str:
     (line,) = (line for line in screen.drawn() if line.startswith(f"worker {worker}"))
     return re.sub(" {2,}", "  ", line)
+
+
+def test_what_was_drawn_has_names_as_short_as_tell_them_apart() -> None:
+    drawn = {"callbacks.early_stopping.patience": 5, "callbacks.reduce_lr_on_plateau.patience": 2, "model.units.0": 64}
+    assert brief({**drawn, "optimizer.learning_rate": 0.00123456}) == (
+        "early_stopping.patience=5  reduce_lr_on_plateau.patience=2  units.0=64  learning_rate=0.00123"
+    )
 
 
 def test_a_worker_gets_ready_then_trains_then_is_idle(screen: Screen) -> None:
