@@ -1,10 +1,14 @@
-"""A config as what MLflow calls params: flat, every value as text."""
+"""A config as what MLflow calls params: flat, every value as text; and its data set as what MLflow calls an input."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
+
+_DIGEST = 36
+"""Characters of a digest that MLflow keeps."""
 
 
 def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -42,3 +46,26 @@ def _item(config: Mapping[str, Any], path: str) -> Any:
     for part in parts:
         here = here.get(part) if isinstance(here, Mapping) else None
     return here[int(index)] if isinstance(here, list) and index.isdecimal() and int(index) < len(here) else None
+
+
+def dataset_input(dataset: Mapping[str, Any], sha256: str) -> dict[str, str]:
+    """What a run learns from, as MLflow's page and search know it; nothing where the data has no digest.
+
+    Args:
+        dataset: The part of a config. What is somebody's own is called by its file or function.
+        sha256: Of the data, of which MLflow keeps the beginning; the whole of it is a tag.
+
+    Returns:
+        `name`, `digest`, `context`, and of MLflow's source its `source_type` and `source`: the part of the config, from
+        which Regatta makes the data again.
+    """
+    if not sha256:
+        return {}
+    own = dataset.get("function") or PurePath(str(dataset.get("path") or "")).name
+    return {
+        "name": str(own or dataset["name"]),
+        "digest": sha256[:_DIGEST],
+        "context": "training",
+        "source_type": "code",
+        "source": json.dumps({"tags": flat_params(dataset)}, sort_keys=True),
+    }

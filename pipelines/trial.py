@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pipelines.acts import Acts
 from pipelines.front import rank
+from pipelines.params import dataset_input
 from pipelines.records import (
     CallbackActed,
     CheckpointWritten,
@@ -132,6 +133,7 @@ class TrialLife:
             "training" if parent is None else f"trial-{self.spec.number:03d}",
             parent=parent,
             params=params,
+            dataset=dataset_input(config.get("dataset", {}), tags.get("regatta.dataset_sha256", "")),
             tags={
                 **tags,
                 "regatta.trial": str(self.spec.number),

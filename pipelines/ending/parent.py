@@ -9,7 +9,7 @@ from pipelines.controller.budgets import Ending
 from pipelines.datasets.prepared import PreparedData
 from pipelines.home import StudyFolder
 from pipelines.lineage import Lineage
-from pipelines.params import telling_params
+from pipelines.params import dataset_input, telling_params
 from pipelines.pictures import sample_grid
 from pipelines.promotion.outcome import Promoted
 from pipelines.recipe.config import SweepConfig
@@ -41,6 +41,7 @@ class ParentRun:
         self._run.begin(
             config.study,
             f"{config.study} sweep",
+            dataset=dataset_input(config.dataset.model_dump(mode="json"), data.sha256),
             tags={
                 **run_tags(self.uid),
                 **origin.tags(),

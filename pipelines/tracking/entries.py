@@ -27,7 +27,13 @@ RUN_NAME = "mlflow.runName"
 
 @dataclass(frozen=True)
 class RunBegun:
-    """A run exists from here on. `parent` is the uid of the run it belongs to, or None."""
+    """A run exists from here on.
+
+    Attributes:
+        parent: The uid of the run it belongs to, or None.
+        dataset: What it learns from, by MLflow's words for it: see `pipelines.params.dataset_input`. A journal that was
+            written before runs had one tells none.
+    """
 
     kind: ClassVar[str] = "begun"
     uid: str
@@ -37,6 +43,7 @@ class RunBegun:
     parent: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    dataset: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class MemoryRun:
     status: str = "RUNNING"
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    dataset: dict[str, str] = field(default_factory=dict)
     points: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     pictures: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class MemoryTracker(Tracker):
             run.status = "RUNNING"
             run.tags = {key: value for key, value in run.tags.items() if key not in TAGS_OF_AN_END} | dict(entry.tags)
             run.params |= entry.params
+            run.dataset |= entry.dataset
             run.name = entry.tags.get(RUN_NAME, run.name)
             return run_id
 

@@ -91,6 +91,8 @@ def _run_form(parcel: RunParcel) -> dict[str, Any]:
         begun = parcel.begun
         name = tags.get(RUN_NAME, begun.name)  # a server takes no run that is called one thing and told another
         run = {"experiment_id": parcel.experiment_id, "name": name, "start_ms": begun.time_ms}
+        if begun.dataset:
+            run["dataset"] = dict(begun.dataset)
     form: dict[str, Any] = {"run": run, "tags": tags, "params": parcel.params}
     form["metrics"] = [
         (key, float(value), entry.time_ms, entry.step)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _BELOW = "/api/2.0/mlflow/regatta"
-_PROTOCOL = 1
+_PROTOCOL = 2
 _NO_DOOR = {400, 404, 405, 410, 501}
 """Answers of a server that knows no such address; others say nothing about it, and are not believed for long."""
 _BYTES = {"Content-Type": "application/octet-stream"}

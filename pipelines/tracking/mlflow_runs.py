@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+_ROW_IS_THERE = "BAD_REQUEST"
+"""What MLflow calls it where two requests make the same row at once."""
+
+
 def experiment(client: MlflowClient, name: str) -> str:
     """The id of an experiment, which is made where it is not there; two sweeps that make it at once agree on one."""
     found = client.get_experiment_by_name(name)
@@ -46,12 +50,14 @@ def begin(
             if tag in found.data.tags:
                 client.delete_tag(run_id, tag)
         _log(client, run_id, params=entry.params, tags=tags)
+        _log_dataset(client, run_id, entry.dataset)
         return found
     name = tags.get(RUN_NAME, entry.name)  # a server takes no run that is called one thing and told another
     run = client.create_run(experiment_id, start_time=entry.time_ms, tags=tags, run_name=name)
     if not run.info.run_id:  # what MLflow's client makes of an answer without content
         raise Unavailable(f"{without_secrets(client.tracking_uri)} gave no answer that says whether the run was made")
     _log(client, str(run.info.run_id), params=entry.params)
+    _log_dataset(client, str(run.info.run_id), entry.dataset)
     return run
 
 
@@ -82,6 +88,24 @@ def _run_of(client: MlflowClient, uid: str, experiment_id: str) -> Any:
             f"to have it go on"
         )
     return there
+
+
+def _log_dataset(client: MlflowClient, run_id: str, dataset: Mapping[str, str]) -> None:
+    """Says what the run learns from, which a second time changes nothing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    if not dataset:
+        return
+    told = Dataset(**{key: value for key, value in dataset.items() if key != "context"})
+    used = DatasetInput(told, [InputTag(MLFLOW_DATASET_CONTEXT, dataset["context"])])
+    try:
+        client.log_inputs(run_id, [used])
+    except MlflowException as error:
+        if error.error_code != _ROW_IS_THERE:
+            raise
+        client.log_inputs(run_id, [used])  # a run beside this one was the first to name the data set, at this moment
 
 
 def _log(

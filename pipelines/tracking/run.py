@@ -34,9 +34,11 @@ class Run:
         parent: str | None = None,
         tags: Mapping[str, str],
         params: Mapping[str, str],
+        dataset: Mapping[str, str] | None = None,
     ) -> None:
         """Begins the run, or takes it up again."""
-        self._journal.append(RunBegun(self.uid, experiment, name, self._journal.now_ms(), parent, tags, params))
+        time_ms = self._journal.now_ms()
+        self._journal.append(RunBegun(self.uid, experiment, name, time_ms, parent, tags, params, dataset or {}))
 
     def log(
         self,

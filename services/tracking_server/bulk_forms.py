@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Of this way to talk; a client that knows another one keeps to MLflow's calls."""
 MOST_BYTES = 16 << 20
 MOST_ENTRIES = 256
@@ -25,12 +25,23 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class DatasetUsed(_Form):
+    """What a run learns from. `context` is what for, in MLflow's words; the rest is as in MLflow's own form of it."""
+
+    name: str = Field(min_length=1, max_length=500)
+    digest: str = Field(min_length=1, max_length=36)
+    context: str = Field(max_length=500)
+    source_type: str = Field(max_length=36)
+    source: str
+
+
 class NewRun(_Form):
     """A run that is not there yet."""
 
     experiment_id: str
     name: str
     start_ms: _Time
+    dataset: DatasetUsed | None = None
 
 
 class RunEnd(_Form):

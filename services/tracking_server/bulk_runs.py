@@ -1,4 +1,4 @@
-"""Parts of many runs in one transaction: what MLflow's `runs/create`, `log-batch` and `runs/update` would leave."""
+"""Parts of many runs in one transaction: what MLflow's calls to make, log to, and update a run would have left."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -9,21 +9,30 @@ from typing import Any
 
 from mlflow.entities import LifecycleStage, RunStatus, RunTag, SourceType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_USER, _get_run_name_from_tags
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_RUN_NAME,
+    MLFLOW_USER,
+    _get_run_name_from_tags,
+)
 from mlflow.utils.name_utils import _generate_random_name
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _validate_param, _validate_run_id, _validate_tag
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from services.tracking_server.bulk_forms import NewRun, RunPart, refusal
+from services.tracking_server.bulk_forms import DatasetUsed, NewRun, RunPart, refusal
 from services.tracking_server.bulk_tables import (
+    DATASETS,
+    INPUT_TAGS,
+    INPUTS,
     PARAMS,
     RUNS,
     TAGS,
     Row,
     active_runs,
     add,
+    add_missing,
     experiment_places,
     log_metrics,
     metric_rows,
@@ -48,6 +57,7 @@ def take_runs(store: SqlAlchemyStore, parts: Sequence[RunPart]) -> list[dict[str
     points: list[Row] = []
     new_params: list[Row] = []
     known_params: dict[str, dict[str, str]] = {}
+    used: list[tuple[str, int, DatasetUsed]] = []
     answers: list[dict[str, str]] = []
     with store.ManagedSessionMaker(read_only=False) as session:
         known = active_runs(session, known_ids)
@@ -65,10 +75,12 @@ def take_runs(store: SqlAlchemyStore, parts: Sequence[RunPart]) -> list[dict[str
                 runs.append(row)
                 run_id, place = row["run_uuid"], row["artifact_uri"]
                 new_params += _pairs(run_id, params)
+                used += [(run_id, row["experiment_id"], part.run.dataset)] if part.run.dataset else []
             tags += _pairs(run_id, checked)
             points += metric_rows(run_id, part.metrics, store.sanitize_metric_value)
             answers.append({"run_id": run_id, "artifact_uri": place})
         add(session, RUNS, runs)
+        _add_datasets(session, used)
         put(session, TAGS, tags)
         add(session, PARAMS, [*new_params, *_params_to_add(session, known_params)])
         log_metrics(session, points, known_ids)
@@ -131,6 +143,53 @@ def _params_to_add(session: Session, params: dict[str, dict[str, str]]) -> list[
                 )
         rows += _pairs(run_id, {key: value for key, value in its.items() if key not in before})
     return rows
+
+
+def _add_datasets(session: Session, used: Sequence[tuple[str, int, DatasetUsed]]) -> None:
+    """What new runs learn from: a data set once in an experiment, as `SqlAlchemyStore.log_inputs` has it.
+
+    Args:
+        session: The transaction.
+        used: The id of a run, that of its experiment, and the data set.
+    """
+    if not used:
+        return
+    told = {(experiment, dataset.name, dataset.digest): dataset for _, experiment, dataset in reversed(used)}
+    rows = [
+        {
+            "dataset_uuid": uuid.uuid4().hex,
+            "experiment_id": experiment,
+            "name": name,
+            "digest": digest,
+            "dataset_source_type": dataset.source_type,
+            "dataset_source": dataset.source,
+            "dataset_schema": None,
+            "dataset_profile": None,
+        }
+        for (experiment, name, digest), dataset in told.items()
+    ]
+    add_missing(session, DATASETS, rows)
+    mine = select(DATASETS).where(
+        DATASETS.c.experiment_id.in_({experiment for experiment, _, _ in told}),
+        DATASETS.c.digest.in_({digest for _, _, digest in told}),
+    )
+    there = {(row.experiment_id, row.name, row.digest): row.dataset_uuid for row in session.execute(mine)}
+    inputs: list[Row] = []
+    tags: list[Row] = []
+    for run_id, experiment, dataset in used:
+        inputs.append(
+            {
+                "input_uuid": uuid.uuid4().hex,
+                "source_type": "DATASET",
+                "source_id": there[experiment, dataset.name, dataset.digest],
+                "destination_type": "RUN",
+                "destination_id": run_id,
+            }
+        )
+        tag = {"input_uuid": inputs[-1]["input_uuid"], "name": MLFLOW_DATASET_CONTEXT, "value": dataset.context}
+        tags.append(tag)
+    add(session, INPUTS, inputs)
+    add(session, INPUT_TAGS, tags)
 
 
 def _pairs(run_id: str, values: dict[str, str]) -> list[Row]:

@@ -29,7 +29,9 @@ TAGS: Table = models.SqlTag.__table__
 PARAMS: Table = models.SqlParam.__table__
 METRICS: Table = models.SqlMetric.__table__
 LATEST: Table = models.SqlLatestMetric.__table__
+DATASETS: Table = models.SqlDataset.__table__
 INPUTS: Table = models.SqlInput.__table__
+INPUT_TAGS: Table = models.SqlInputTag.__table__
 MODELS: Table = models.SqlLoggedModel.__table__
 MODEL_TAGS: Table = models.SqlLoggedModelTag.__table__
 MODEL_METRICS: Table = models.SqlLoggedModelMetric.__table__
@@ -42,6 +44,9 @@ _KNOWN = {
     PARAMS: "key value run_uuid",
     METRICS: _METRIC_COLUMNS,
     LATEST: _METRIC_COLUMNS,
+    DATASETS: "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_schema "
+    "dataset_profile",
+    INPUT_TAGS: "input_uuid name value",
     INPUTS: "input_uuid source_type source_id destination_type destination_id step",
     MODELS: "model_id experiment_id name artifact_location creation_timestamp_ms last_updated_timestamp_ms status "
     "lifecycle_stage model_type source_run_id status_message",

@@ -53,6 +53,7 @@ class Seen:
     files: dict[str, bytes]
     pictures: dict[tuple[str, int], list[bytes]]
     """By series and step: every picture that a leafing reader could come by."""
+    datasets: list[dict[str, str]]
 
 
 @dataclass
@@ -121,6 +122,40 @@ class TrackerContract(ABC):
         assert seen.status == "RUNNING"
         assert seen.tags["regatta.trial"] == "0"
         assert seen.params == {"epochs": "3"}
+
+    def test_what_a_run_learns_from_is_there_once_however_often_it_is_told(
+        self, tracker: Tracker, study: str, experiment_id: str
+    ) -> None:
+        digits = {"name": "digits", "digest": "1fa49054", "context": "training", "source_type": "code", "source": "{}"}
+        other = {**digits, "digest": "2fb5"}
+        told = [
+            RunBegun(f"{study}-{number}", study, "trial", BEGUN_MS, dataset=dataset)
+            for number, dataset in enumerate((digits, digits, other, {}))
+        ]
+
+        run_ids = [tracker.begin(entry, experiment_id, None, suspect=False) for entry in told]
+        again = [tracker.begin(entry, experiment_id, None, suspect=True) for entry in told]
+        if tracker.takes_many():
+            new = [RunBegun(f"{entry.uid}-more", study, "trial", BEGUN_MS, dataset=entry.dataset) for entry in told]
+            run_ids += [
+                str(run_id)
+                for run_id in tracker.take_runs([RunParcel(each.uid, None, experiment_id, None, each) for each in new])
+            ]
+
+        assert again == run_ids[:4]
+        expected = [[digits], [digits], [other], []]
+        assert [self.see(tracker, run_id).datasets for run_id in run_ids] == expected * (len(run_ids) // 4)
+
+    def test_runs_that_begin_at_once_learn_from_the_same_data(
+        self, tracker: Tracker, study: str, experiment_id: str
+    ) -> None:
+        digits = {"name": "digits", "digest": "1fa49054", "context": "training", "source_type": "code", "source": "{}"}
+        begun = [RunBegun(f"{study}-{n}", study, "trial", BEGUN_MS, dataset=digits) for n in range(8)]
+
+        with ThreadPoolExecutor(8) as pool:
+            run_ids = list(pool.map(lambda entry: tracker.begin(entry, experiment_id, None, suspect=False), begun))
+
+        assert [self.see(tracker, run_id).datasets for run_id in run_ids] == [[digits]] * 8
 
     def test_beginning_a_suspect_run_again_takes_up_the_first(
         self, tracker: Tracker, experiment_id: str, entry: RunBegun, run_id: str
@@ -545,7 +580,8 @@ class TestMemoryTracker(TrackerContract):
         for (key, step, _), content in run.pictures.items():
             pictures.setdefault((key, step), []).append(content)
         curves = {name: run.curve(name) for name in run.points}
-        return Seen(run.name, run.status, run.tags, run.params, curves, run.files, pictures)
+        datasets = [run.dataset] if run.dataset else []
+        return Seen(run.name, run.status, run.tags, run.params, curves, run.files, pictures, datasets)
 
     def run_ids(self, tracker: Tracker, experiment_id: str) -> list[str]:
         assert isinstance(tracker, MemoryTracker)
@@ -615,7 +651,16 @@ class MlflowContract(TrackerContract):
             told = parsed_as_the_page_does(name)
             if not told.small:
                 pictures.setdefault((told.key, told.step), []).append(content)
-        return Seen(run.info.run_name, run.info.status, run.data.tags, run.data.params, points, files, pictures)
+        assert run.inputs is not None
+        datasets = [
+            {
+                **{name: value for name, value in dict(used.dataset).items() if name not in {"schema", "profile"}},
+                **{tag.key.removeprefix("mlflow.data."): tag.value for tag in used.tags},
+            }
+            for used in run.inputs.dataset_inputs
+        ]
+        info, data = run.info, run.data
+        return Seen(info.run_name, info.status, data.tags, data.params, points, files, pictures, datasets)
 
     def pictured(self, client: MlflowClient, run_id: str) -> list[str]:
         return sorted(file.path for file in client.list_artifacts(run_id, "images"))

@@ -87,6 +87,21 @@ def test_every_trial_says_what_it_was_and_what_came_of_it(children: list[Run]) -
         assert params["model.units"] == "[100, 30]"
 
 
+def test_the_data_is_an_input_of_every_run_and_runs_are_found_by_it(
+    swept: Swept, parent: Run, children: list[Run]
+) -> None:
+    site, summary = swept
+    digest = parent.data.tags["regatta.dataset_sha256"][:36]
+    for run in (parent, *children):
+        assert run.inputs is not None
+        (used,) = run.inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("digits", digest)
+        assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
+
+    found = site.client().search_runs([summary["experiment_id"]], f"dataset.digest = '{digest}'")
+    assert len(found) == len(children) + 1
+
+
 def test_the_best_summary_is_the_best_point_of_the_curve(swept: Swept, children: list[Run]) -> None:
     client = swept[0].client()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.history import RunHistory, read_runs
-from pipelines.params import flat_params, telling_params
+from pipelines.params import dataset_input, flat_params, telling_params
 from pipelines.recipe.config import TrainingConfig
 from pipelines.records import (
     CallbackActed,
@@ -562,6 +562,23 @@ def test_an_item_of_a_list_that_varies_by_itself_is_a_param_to_compare_trials_by
         "model.units": "[48, 16]",
         "model.units.0": "48",
     }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ({"name": "digits", "test_share": 0.2}, "digits"),
+        ({"name": "csv", "path": "tables/houses.csv", "target": "price"}, "houses.csv"),
+        ({"name": "fashion_mnist", "path": None}, "fashion_mnist"),
+        ({"name": "function", "function": "my_code:samples", "arguments": {"count": 9}}, "my_code:samples"),
+    ],
+)
+def test_what_a_run_learns_from_is_called_as_people_know_it(dataset: dict[str, Any], name: str) -> None:
+    found = dataset_input(dataset, "ab" * 32)
+
+    assert (found["name"], found["digest"], found["context"]) == (name, "ab" * 18, "training")
+    assert json.loads(found["source"]) == {"tags": flat_params(dataset)}
+    assert dataset_input(dataset, "") == {}, "of data without a digest nothing is told"
 
 
 def test_params_are_flat_and_all_text() -> None:

@@ -43,6 +43,13 @@ from tests.faults import postgresql
 from tests.services.served import Served, served
 
 BEGUN_MS = 1_700_000_000_000
+DIGITS = {
+    "name": "digits",
+    "digest": "1fa49054",
+    "context": "training",
+    "source_type": "code",
+    "source": '{"tags": {}}',
+}
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.end_to_end)])
@@ -108,12 +115,15 @@ def write_study(folder: Path, study: str) -> Path:
     (folder / "surface.png").write_bytes(png("red"))
     parent = f"{study}-parent"
     entries: list[Entry] = [
-        RunBegun(parent, study, "the sweep", BEGUN_MS, None, {"mlflow.note.content": "# Sweep"}, {"trials": "6"})
+        RunBegun(
+            parent, study, "the sweep", BEGUN_MS, None, {"mlflow.note.content": "# Sweep"}, {"trials": "6"}, DIGITS
+        )
     ]
     for number in range(6):
         uid, at = f"{study}-{number:04d}", BEGUN_MS + number * 1000
         tags = {"regatta.trial": str(number), "mlflow.user": "ann"} if number else {"regatta.trial": "0"}
-        entries.append(RunBegun(uid, study, f"trial-{number:03d}", at, parent, tags, {"lr": f"0.{number}", "e": ""}))
+        params, dataset = {"lr": f"0.{number}", "e": ""}, (DIGITS, {**DIGITS, "digest": "other"}, {})[number % 3]
+        entries.append(RunBegun(uid, study, f"trial-{number:03d}", at, parent, tags, params, dataset))
         for epoch in range(4):
             metrics = {"loss": 1.0 / (epoch + 1), "val_loss": math.nan if number == 1 else 2.0, "up": math.inf}
             entries.append(Logged(uid, at + epoch, epoch, {**metrics, "down": -math.inf, "whole": 3}))
@@ -161,6 +171,11 @@ def names_of(tables: dict[str, list[dict[str, Any]]], study: str) -> dict[str, s
         for row in tables["logged_models"]
         if row["experiment_id"] == experiment
     }
+    names |= {
+        row["dataset_uuid"]: f"DATASET {row['digest']}"
+        for row in tables["datasets"]
+        if row["experiment_id"] == experiment
+    }
     return {
         **names,
         study: "STUDY",
@@ -204,6 +219,8 @@ def rest_answers(server: Served, tracker: MlflowTracker, study: str) -> list[str
         said.append([*sorted(run.data.metrics.items()), *sorted(run.data.params.items())])
         whole = client.get_run(run_id)
         said.append({**dict(whole.info), "experiment_id": None})
+        assert whole.inputs is not None
+        said.append([(dict(used.dataset), [dict(tag) for tag in used.tags]) for used in whole.inputs.dataset_inputs])
         assert whole.outputs is not None
         said.append([(output.model_id, output.step) for output in whole.outputs.model_outputs])
         for key in sorted(run.data.metrics):
@@ -236,6 +253,8 @@ def test_what_the_door_leaves_is_what_mlflows_own_calls_leave(
     assert len(by_calls["runs"]) == 7
     assert len(by_calls["metrics"]) > 100
     assert len(by_calls["logged_models"]) == 5
+    assert len(by_calls["datasets"]) == 2, "however many runs learn from one"
+    assert sum("DATASET" in line for line in by_calls["inputs"]) == 5
     for table, rows in by_calls.items():
         assert by_door[table] == rows, table
     answers = [rest_answers(server, trackers[0], study) for study in studies]
@@ -294,6 +313,9 @@ BAD_RUNS: dict[str, dict[str, Any]] = {
     "another name in the tag": {"tags": {"mlflow.runName": "other"}},
     "an end that is none": {"end": {"status": "PAUSED", "time_ms": 1}},
     "a word too much": {"colour": "red"},
+    "a data set without a digest": {
+        "run": {"experiment_id": "1", "name": "t", "start_ms": 1, "dataset": {**DIGITS, "digest": ""}}
+    },
 }
 
 
@@ -503,7 +525,7 @@ def test_a_request_that_is_none_is_refused_with_the_reason(server: Served, body:
 def test_the_door_says_what_it_takes(server: Served) -> None:
     told = requests.get(f"{server.address}{bulk.BELOW}/records", timeout=30).json()
 
-    assert told == {"protocol": 1, "files": True, "most_bytes": 16 << 20, "most_entries": 256}
+    assert told == {"protocol": 2, "files": True, "most_bytes": 16 << 20, "most_entries": 256}
 
 
 def test_a_server_that_keeps_its_artifacts_in_a_cloud_takes_runs_alone(

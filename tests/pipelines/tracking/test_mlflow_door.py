@@ -18,7 +18,7 @@ from pipelines.tracking.entries import FileKept, Logged, RunBegun
 from pipelines.tracking.mlflow_tracker import MlflowTracker
 from pipelines.tracking.parcels import FileParcel, RunParcel
 
-THERE = (200, '{"protocol": 1, "files": true, "most_bytes": 100000, "most_entries": 256}')
+THERE = (200, '{"protocol": 2, "files": true, "most_bytes": 100000, "most_entries": 256}')
 RECORDS, RUNS, FILES = (f"/api/2.0/mlflow/regatta/{name}" for name in ("records", "runs", "files"))
 Answer = tuple[int, str] | None
 
@@ -96,7 +96,7 @@ def test_a_server_with_the_door_is_asked_once(server: Server, tracker: MlflowTra
         (200, "<html>welcome</html>"),
         (200, ""),
         (200, "[]"),
-        (200, '{"protocol": 2, "most_bytes": 100000}'),
+        (200, '{"protocol": 1, "most_bytes": 100000}'),
     ],
     ids=lambda answer: f"{answer[0]} {answer[1][:14]}",
 )
