@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-_DIGEST = 36
-"""Characters of a digest that MLflow keeps."""
+_DIGEST = 16
+"""Characters of a digest that MLflow's page has room for, and that tell any two data sets apart."""
 
 
 def flat_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -53,7 +53,7 @@ def dataset_input(dataset: Mapping[str, Any], sha256: str) -> dict[str, str]:
 
     Args:
         dataset: The part of a config. What is somebody's own is called by its file or function.
-        sha256: Of the data, of which MLflow keeps the beginning; the whole of it is a tag.
+        sha256: Of the data, of which MLflow is told the beginning; the whole of it is a tag.
 
     Returns:
         `name`, `digest`, `context`, and of MLflow's source its `source_type` and `source`: the part of the config, from

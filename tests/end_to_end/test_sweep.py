@@ -91,7 +91,7 @@ def test_the_data_is_an_input_of_every_run_and_runs_are_found_by_it(
     swept: Swept, parent: Run, children: list[Run]
 ) -> None:
     site, summary = swept
-    digest = parent.data.tags["regatta.dataset_sha256"][:36]
+    digest = parent.data.tags["regatta.dataset_sha256"][:16]
     for run in (parent, *children):
         assert run.inputs is not None
         (used,) = run.inputs.dataset_inputs

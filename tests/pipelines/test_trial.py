@@ -576,7 +576,7 @@ def test_an_item_of_a_list_that_varies_by_itself_is_a_param_to_compare_trials_by
 def test_what_a_run_learns_from_is_called_as_people_know_it(dataset: dict[str, Any], name: str) -> None:
     found = dataset_input(dataset, "ab" * 32)
 
-    assert (found["name"], found["digest"], found["context"]) == (name, "ab" * 18, "training")
+    assert (found["name"], found["digest"], found["context"]) == (name, "ab" * 8, "training")
     assert json.loads(found["source"]) == {"tags": flat_params(dataset)}
     assert dataset_input(dataset, "") == {}, "of data without a digest nothing is told"
 
