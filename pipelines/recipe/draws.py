@@ -65,6 +65,20 @@ def fitting(drawn: Mapping[str, Any], what_varies: Sequence[Varying]) -> dict[st
     return values if len(values) == len(drawn) else None
 
 
+def misfit(drawn: Mapping[str, Any], what_varies: Sequence[Varying]) -> str:
+    """Why `fitting` has nothing for a trial, as what the trial did: `also drew model.dropout`."""
+    known = {found.name: found for found in what_varies}
+    more = [name for name in drawn if name not in known]
+    if more:
+        return f"also drew {', '.join(more)}"
+    matched = matching(drawn, what_varies)
+    outside = [f"{name}={drawn[name]}" for name in drawn if name not in matched]
+    if outside:
+        return f"drew {', '.join(outside)}, which is not in it"
+    asked = (found for found in what_varies if all(drawn.get(name) == kind for name, kind in found.given.items()))
+    return f"did not draw {', '.join(found.name for found in asked if found.name not in drawn)}"
+
+
 def matching(drawn: Mapping[str, Any], what_varies: Sequence[Varying]) -> dict[str, Any]:
     """Of what a trial has drawn, as much as the search space has."""
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.errors import ConfigError, Mistake
 from pipelines.home import Home
 from pipelines.recipe.config import SweepConfig
-from pipelines.recipe.draws import draws_all, told
+from pipelines.recipe.draws import draws_all, misfit, told
 from pipelines.study import older
 from pipelines.study.book import Known
 from pipelines.study.storage import no_experimental_warnings
@@ -42,7 +42,10 @@ def warm_up(trials: Trials, config: SweepConfig, storage: Path | str | None, hom
     study.set_user_attr(_WARM, {"study": found.name, "trials": len(fitting)})
     of_them = f"of the {len(found.trials)} trials of study '{found.name}'"
     if not fitting:
-        return [f"None {of_them} fits this one's search space; it begins without."]
+        why = (
+            f": trial {found.trials[0].number} {misfit(found.trials[0].params, trials.varies)}" if found.trials else ""
+        )
+        return [f"None {of_them} fits this one's search space{why}. It begins without."]
     said = f"{len(fitting)} {of_them} fit, and are known from the beginning."
     unknown = [name for name in config.constraints if name not in found.bounds]
     if unknown:

@@ -110,16 +110,19 @@ def test_the_best_so_many_come_first(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "fit"),
+    ("space", "fit", "said_why"),
     [
-        ({"optimizer": {"adam": BRANCHES["optimizer"]["adam"]}, "batch_size": [16, 32, 64]}, "adam only"),
-        ({**BRANCHES, "batch_size": {"type": "int", "low": 10, "high": 40}}, "up to 40"),
-        ({**BRANCHES, "model.dropout": [0.0, 0.1]}, "none"),  # nobody knows what they would have drawn
-        ({"batch_size": [16, 32, 64]}, "none"),  # they drew an optimizer
+        ({"optimizer": {"adam": BRANCHES["optimizer"]["adam"]}, "batch_size": [16, 32, 64]}, "adam only", ""),
+        ({**BRANCHES, "batch_size": {"type": "int", "low": 10, "high": 40}}, "up to 40", ""),
+        ({**BRANCHES, "model.dropout": [0.0, 0.1]}, "none", ": trial 0 did not draw model.dropout. It begins"),
+        ({"batch_size": [16, 32, 64]}, "none", ": trial 0 also drew optimizer, optimizer."),
+        ({**BRANCHES, "batch_size": [1000]}, "none", ", which is not in it. It begins without."),
     ],
-    ids=["fewer branches", "another range", "one thing more", "one thing less"],
+    ids=["fewer branches", "another range", "one thing more", "one thing less", "another choice"],
 )
-def test_only_trials_that_fit_the_new_space_are_taken(home: Home, space: dict[str, Any], fit: str) -> None:
+def test_only_trials_that_fit_the_new_space_are_taken(
+    home: Home, space: dict[str, Any], fit: str, said_why: str
+) -> None:
     older(home, 12)
     with closing(Study(recipe(study="old", search_space=BRANCHES), home.study("old").storage)) as study:
         params = [each.params for each in study.records() if each.state in {TrialState.COMPLETE, TrialState.PRUNED}]
@@ -136,6 +139,7 @@ def test_only_trials_that_fit_the_new_space_are_taken(home: Home, space: dict[st
 
     assert sorted(map(str, taken)) == sorted(map(str, expected))
     assert (len(expected) > 0) == (said[0].startswith(str(len(expected))))
+    assert said_why in said[0]
 
 
 def test_an_objective_that_the_older_trials_have_no_values_of_is_a_mistake(home: Home) -> None:
