@@ -10,7 +10,7 @@ import sysconfig
 import tokenize
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import AfterValidator, JsonValue
 
 from pipelines.errors import ConfigError, Mistake
 from pipelines.mistakes import did_you_mean
+from pipelines.own.chatter import without_chatter
 
 
 class OwnCodeError(ConfigError):
@@ -81,7 +82,8 @@ def load(reference: str) -> Any:
     if wrong is not None:
         raise OwnCodeError(f"'{reference}' {wrong}.")
     try:
-        found = importlib.import_module(module)
+        with nullcontext() if "tensorflow" in sys.modules or module in sys.modules else without_chatter():
+            found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise OwnCodeError(f"'{reference}' cannot be imported: {told(error)}.") from error
     try:
