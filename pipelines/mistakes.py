@@ -31,8 +31,11 @@ def explain(error: ValidationError, root: type[BaseModel], raw: Any) -> dict[Fil
     return {path: _joined(messages) for path, messages in found.items()}
 
 
-SHORT_WORDS = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size"}
-"""What people write who mean something that looks nothing like it."""
+SHORT_WORDS = {
+    "lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size",
+    "n_trials": "trials", "max_trials": "trials", "timeout": "wall_s", "n_jobs": "workers", "directions": "direction",
+}  # fmt: skip
+"""What people write who mean something that looks nothing like it; some of it is another tool's word."""
 
 
 _AS_WRITTEN = (
@@ -44,6 +47,10 @@ _OWN_CODE = (
     "schedule of learning_rate_scheduler (function), each written as {name: function, function: 'module:name'}, a "
     "callback as {name: class, path: 'module:Class'}"
 )
+_BY_LABEL = "callbacks"
+"""The part of a recipe that holds others by labels, which are their kinds as a rule."""
+_RARELY_MEANT = ("metrics", "constraints", "warm_start")
+_FEW = 3  # places that are worth naming
 _PREFIX = 3  # letters of a word that are enough to tell which one it begins
 
 
@@ -59,6 +66,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     # swapped letters are the commonest slip: 'adma' is meant for 'adam' rather than for 'adamax'
     best = max(near, key=lambda other: sorted(other) == sorted(word), default=None)
     return f"; did you mean '{best}'?" if best else ""
+
+
+def stands_below(word: str, root: type[BaseModel]) -> str:
+    """`; did you mean 'budget.trials'?` where a key that a class does not have stands in a part of it, or nothing."""
+    word = SHORT_WORDS.get(word, word)
+    found: dict[str, None] = {}
+    for name, field in root.model_fields.items() if word not in root.model_fields else ():
+        holding = [spec for spec in specs_within(field.annotation) if word in spec.model_fields]
+        if name == _BY_LABEL:
+            found |= dict.fromkeys(f"'{name}.{kind_name(spec)}.{word}'" for spec in holding)
+        elif holding and name not in _RARELY_MEANT:
+            found[f"'{name}.{word}'"] = None
+    return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= _FEW else ""
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -107,7 +127,8 @@ def _message(detail: Any, root: type[BaseModel]) -> str:
         word = str(detail["loc"][-1])
         listed = f"; known here: {', '.join(known)}" if known else ""
         elsewhere = word in root.model_fields and len(detail["loc"]) > 1 and word not in known
-        hint = f"; '{word}' stands at the top of a recipe" if elsewhere else did_you_mean(word, known)
+        below = stands_below(word, root) if len(detail["loc"]) == 1 else ""
+        hint = f"; '{word}' stands at the top of a recipe" if elsewhere else below or did_you_mean(word, known)
         return f"is no known key{hint}{listed}"
     if kind == "missing":
         return "is missing"

@@ -15,7 +15,7 @@ from pipelines import yaml_file
 from pipelines.computing import LATER
 from pipelines.errors import ConfigError, Mistake
 from pipelines.inputs import InputFacts
-from pipelines.mistakes import did_you_mean, dotted, explain
+from pipelines.mistakes import did_you_mean, dotted, explain, stands_below
 from pipelines.own.code import named_in
 from pipelines.params import flat_params
 from pipelines.recipe.config import SweepConfig, TrainingConfig, sound_parts
@@ -248,7 +248,7 @@ def _apply(raw: dict[str, Any], setting: str) -> list[Mistake]:
     here: Any = raw
     parts = path.split(".")
     if parts[0] not in SweepConfig.model_fields:
-        hint = did_you_mean(parts[0], SweepConfig.model_fields)
+        hint = stands_below(parts[0], SweepConfig) or did_you_mean(parts[0], SweepConfig.model_fields)
         return [Mistake("--set", f"a recipe has no '{parts[0]}'{hint}, got {setting!r}")]
     while len(parts) > 1:
         if ".".join(parts) in here:
