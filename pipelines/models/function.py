@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,7 @@ from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
 from pipelines.models.strangers import places, unloadable
+from pipelines.models.unsaved import namesakes, why_unsaved
 from pipelines.own.calls import accepted, called_with
 from pipelines.own.code import Arguments, OwnCodeError, Reference, load
 from pipelines.tasks import Head
@@ -113,13 +115,18 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head, reference: str) -> s
     try:
         config = config_of(model)
     except Exception as error:  # whatever a class of the user's raises
-        return f"cannot be saved ({type(error).__name__}: {str(error).strip()})"
+        return why_unsaved(error)
     refused = list(dict.fromkeys(unloadable(config)))
     if refused:
         return (
             f"has {', '.join(refused)}: its file could be loaded by nobody, or only by running what is in it. Give a "
             f"lambda a name, as a function at the top level of a module, and make the rest of Keras's layers and "
             f"keras.ops"
+        )
+    if same_name := next(namesakes(model), None):
+        return (
+            f"has an activation of your own that is named like Keras's {same_name}, and says something else: its file "
+            f"would come back with Keras's. Give yours another name"
         )
     places(config, reference)
     return None
@@ -129,7 +136,9 @@ def config_of(model: keras.Model) -> Any:
     """An uncompiled model as Keras serializes it, in plain JSON types."""
     import keras
 
-    return keras.saving.serialize_keras_object(model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # such a model is refused
+        return keras.saving.serialize_keras_object(model)
 
 
 def _a(value: Any) -> str:

@@ -23,6 +23,8 @@ _ACTING = tuple(
     f"keras.{inside}{part}" for inside in ("", "src.") for part in ("utils", "saving", "legacy", "callbacks", "export")
 )
 _CONFIG = "config.json"
+_CODE = "4w"
+"""How Python's marshalled code begins in base64."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def strangers(config: Any) -> Iterator[Stranger]:
         if name == "function":
             key = str(part.get("config"))
             yield Stranger(key, key.rpartition(">")[2], None)
-        elif name != "__lambda__" and not _of_keras(module):
+        elif name != "__lambda__" and not is_keras(module):
             yield Stranger(str(part.get("registered_name") or name), name, str(module or ""))
 
 
@@ -80,7 +82,9 @@ def unloadable(config: Any) -> Iterator[str]:
         name, module = part["class_name"], str(part.get("module") or "")
         if name == "__lambda__":
             yield "a lambda"
-        elif _of_keras(module) and (name in _LOADERS or module.startswith(_ACTING)):
+        elif name == "Function" and module.startswith("tensorflow."):
+            yield "a tf.function (without @tf.function it is a plain one, and compiled all the same)"
+        elif is_keras(module) and (name in _LOADERS or module.startswith(_ACTING)):
             yield f"{name}, which loads more than the model's own file holds"
 
 
@@ -118,6 +122,11 @@ def objects(found: Mapping[str, str]) -> dict[str, Any]:
     return {key: load(place) for key, place in found.items()}
 
 
+def is_keras(module: Any) -> bool:
+    """Whether a module is Keras's own, given by its name."""
+    return str(module) == "keras" or str(module).startswith("keras.")
+
+
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
     """Everything in a model's config that names a class or a function."""
     if isinstance(config, list | tuple):
@@ -127,13 +136,16 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
         name = config.get("class_name")
         if isinstance(name, str) and (name in ("__lambda__", "function") or "module" in config):
             yield config
+        elif _is_lambda(config.get("value")):
+            yield {"class_name": "__lambda__"}
         for key, part in config.items():
             if key != "compile_config":  # of a model within: what it was trained with once trains nothing here
                 yield from _parts(part)
 
 
-def _of_keras(module: Any) -> bool:
-    return str(module) == "keras" or str(module).startswith("keras.")
+def _is_lambda(value: Any) -> bool:
+    """Whether it is what Keras writes of an activation that is a lambda: code, defaults, closure, and no word of it."""
+    return isinstance(value, list | tuple) and len(value) == 3 and str(value[0]).startswith(_CODE)
 
 
 def _place_of_function(stranger: Stranger, reference: str) -> str:
@@ -149,6 +161,8 @@ def _place_of_function(stranger: Stranger, reference: str) -> str:
         return next(iter(found.values()))
     if found:
         raise OwnCodeError(_twice(*list(found.values())[:2]))
+    if callable(getattr(keras.ops, stranger.key, None)):  # Keras names it in a file, and does not find it again
+        return f"keras.ops:{stranger.key}"
     raise OwnCodeError(_nowhere(stranger, reference))
 
 

@@ -120,7 +120,17 @@ def test_it_may_use_everything_of_keras(keras: Any, write: Write) -> None:
         (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=inner()), {END}])",
          "has the function innermost, which stands at the top level of no module of yours"),
         (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), Stubborn(object()), {END}])",
-         r"cannot be saved \(NotImplementedError: "),
+         r"cannot be saved: Stubborn needs a get_config\(\) that returns all that its constructor takes, as in"),
+        (f"x = keras.Input((8, 8)); return keras.Model(x, {END}(Body(3)(L.Flatten()(x))))",
+         r"cannot be saved: Body needs a get_config\(\) .* only for layers, not for a keras.Model"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=partly), {END}])",
+         r"cannot be saved, as it holds functools.partial\(.*\), one of partial: .* an activation a function at"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=lambda x: x), {END}])",
+         "has a lambda: its file could be loaded by nobody"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=graph), {END}])",
+         r"has a tf.function \(without @tf.function it is a plain one"),
+        (f"return keras.Sequential([keras.Input((8, 8)), L.Flatten(), L.Dense(3, activation=gelu), {END}])",
+         "has an activation of your own that is named like Keras's gelu, and says something else: .* another name"),
     ],
     ids=lambda value: value[:60],
 )  # fmt: skip
@@ -133,6 +143,11 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(
         "    return Hidden\n"
         "class Stubborn(L.Layer):\n    def __init__(self, by):\n        super().__init__()\n        self.by = by\n"
         "    def call(self, x):\n        return x\n"
+        "class Body(keras.Model):\n    def __init__(self, units):\n        super().__init__()\n"
+        "        self.layer = L.Dense(units)\n    def call(self, x):\n        return self.layer(x)\n"
+        "import functools\npartly = functools.partial(keras.activations.elu, alpha=0.5)\n"
+        "import tensorflow as tf\n@tf.function\ndef graph(x):\n    return x * 2\n"
+        "def gelu(x):\n    return x * keras.ops.sigmoid(1.702 * x)\n"
     )
     with pytest.raises(OwnCodeError, match=message) as caught:
         build(keras, FunctionModel, function=write(HEAD + body + own))
@@ -160,6 +175,19 @@ def test_it_may_have_layers_and_functions_of_ones_own(keras: Any, write: Write) 
         "twice": f"{module}:twice",
         "Pull": f"{module}:Pull",
     }
+
+
+def test_a_function_that_is_named_like_keras_s_and_says_the_same_is_taken(keras: Any, write: Write) -> None:
+    text = HEAD + (
+        "import tensorflow as tf\n    return keras.Sequential([keras.Input((8, 8)), L.Flatten(), "
+        f"L.Dense(3, activation=silu), L.Dense(3, activation=tf.nn.relu), {END}])\n"
+        "def silu(x):\n    return x * keras.ops.sigmoid(x)\n"
+    )
+    reference = write(text)
+
+    model = build(keras, FunctionModel, function=reference)
+
+    assert FunctionModel(function=reference).own_parts(config_of(model)) == {}
 
 
 def test_a_compiled_model_is_refused_as_it_would_be_trained_with_something_else(keras: Any, write: Write) -> None:

@@ -79,17 +79,26 @@ def test_they_are_told_wherever_they_stand_but_not_what_it_was_compiled_with() -
     ("part", "told"),
     [
         ({"class_name": "__lambda__", "config": {"value": "4wAA"}}, "a lambda"),
+        ({"value": ["4wEAAAAA", None, None]}, "a lambda"),
+        (of_class("tensorflow.python.eager.polymorphic_function", "Function"),
+         "a tf.function (without @tf.function it is a plain one, and compiled all the same)"),
         (of_class("keras.layers", "TFSMLayer"), "TFSMLayer, which loads more than the model's own file holds"),
         (of_class("keras.utils", "get_file"), "get_file, which loads more than the model's own file holds"),
     ],
-)
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
 def test_what_nobody_loads_is_named(part: Any, told: str) -> None:
     assert list(unloadable(model(part))) == [told]
-    assert not list(strangers(model(part))), "it counts as somebody's own"
+
+
+def test_keras_s_own_that_nobody_loads_counts_as_nobody_s_own() -> None:
+    parts = [{"class_name": "__lambda__", "config": {}}, of_class("keras.layers", "TFSMLayer")]
+    assert not list(strangers(model(*parts)))
 
 
 def test_each_is_found_by_the_name_that_keras_knows_it_by(code: Path) -> None:
-    config = model(of_class("own_second", "Gate"), of_function("swish"), of_function("own>steep"), of_function("far"))
+    functions = [of_function(name) for name in ("swish", "own>steep", "far", "sin")]
+    config = model(of_class("own_second", "Gate"), *functions)
 
     found = places(config, "own_first:make")
 
@@ -98,6 +107,7 @@ def test_each_is_found_by_the_name_that_keras_knows_it_by(code: Path) -> None:
         "swish": "own_first:swish",
         "own>steep": "own_first:very_steep",
         "far": "own_second:far",
+        "sin": "keras.ops:sin",
     }
     assert objects(found)["swish"] is import_module("own_second").swish
 
