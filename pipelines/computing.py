@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -81,11 +82,16 @@ def remarks(precisions: Collection[str], capabilities: Sequence[tuple[int, int] 
     ]
 
 
-def in_full_precision(model: keras.Model) -> keras.Model:
+def in_full_precision(model: keras.Model, file: Path) -> keras.Model:
     """The same weights in a model that computes in 32 bits throughout; the model itself where it does so already.
 
     What is judged, exported and served: ONNX Runtime has no 16 bits for most of what a CPU computes, and weights are
     kept in 32 anyway.
+
+    Args:
+        model: The model.
+        file: The `.keras` file that it was loaded from. Its weights are read there again, as some layers make more of
+            what they load, such as a `Normalization` that was adapted.
     """
     if not any(layer.compute_dtype in HALF for layer in model._flatten_layers(include_self=True)):
         return model
@@ -94,7 +100,7 @@ def in_full_precision(model: keras.Model) -> keras.Model:
     config = _full(keras.saving.serialize_keras_object(model))
     compiled = config.pop("compile_config", None)
     made = keras.saving.deserialize_keras_object(config, safe_mode=True)
-    made.set_weights(model.get_weights())
+    made.load_weights(file)
     if compiled:
         optimizer = compiled.get("optimizer")
         if isinstance(optimizer, dict) and optimizer.get("class_name") == "LossScaleOptimizer":

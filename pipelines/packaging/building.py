@@ -55,7 +55,7 @@ def load_checkpoint(path: Path, own: Mapping[str, str] | None = None) -> keras.M
     import keras  # heavy
 
     with keras.saving.custom_object_scope(objects(own or {})):
-        return in_full_precision(keras.models.load_model(path, safe_mode=True))
+        return in_full_precision(keras.models.load_model(path, safe_mode=True), path)
 
 
 def outputs_of(model: keras.Model, x: Rows) -> np.ndarray:

@@ -122,11 +122,27 @@ def test_a_training_in_half_is_judged_and_exported_in_full(
     np.testing.assert_allclose(onnx_outputs(package / "model.onnx", golden.x, digits.facts), outputs, atol=1e-5)
 
 
-def test_a_model_that_computes_in_full_is_left_as_it_is(keras: Any) -> None:
+def test_a_model_that_computes_in_full_is_left_as_it_is(keras: Any, tmp_path: Path) -> None:
     from pipelines.computing import in_full_precision
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    assert in_full_precision(model) is model
+    assert in_full_precision(model, tmp_path / "not-looked-at.keras") is model
+
+
+def test_what_a_layer_was_adapted_to_is_in_the_model_that_computes_in_full(keras: Any, tmp_path: Path) -> None:
+    from pipelines.packaging.building import load_checkpoint, outputs_of
+
+    x = np.random.default_rng(0).normal(30.0, 5.0, (40, 3)).astype(np.float32)
+    adapted = keras.layers.Normalization()
+    adapted.adapt(x)
+    last = keras.layers.Dense(2, dtype="float32")
+    model = keras.Sequential([keras.Input((3,)), adapted, keras.layers.Activation("relu", dtype="mixed_float16"), last])
+    model.save(tmp_path / "model.keras")
+
+    loaded = load_checkpoint(tmp_path / "model.keras")
+
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+    np.testing.assert_allclose(outputs_of(loaded, x), outputs_of(model, x), atol=0.01)
 
 
 def test_an_own_model_that_ends_in_half_is_told_the_way_out(keras: Any) -> None:
