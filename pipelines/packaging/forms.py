@@ -20,6 +20,7 @@ import numpy as np
 
 from pipelines.datasets.base import chunks
 from pipelines.errors import PromotionRefused
+from pipelines.packaging.constants import bring_along, held_tensors
 
 if TYPE_CHECKING:
     import keras
@@ -150,7 +151,7 @@ def export_onnx(model: keras.Model, path: Path, output_name: str, facts: InputFa
 
     teach_tf2onnx()
     try:
-        with warnings.catch_warnings(), _quiet("tf2onnx.tfonnx"):
+        with warnings.catch_warnings(), _quiet("tf2onnx.tfonnx"), held_tensors() as held:
             warnings.simplefilter("ignore")  # tf2onnx tries names that NumPy has dropped
             model.export(str(path), format="onnx", verbose=False)
     except (OSError, ImportError, MemoryError):
@@ -160,6 +161,7 @@ def export_onnx(model: keras.Model, path: Path, output_name: str, facts: InputFa
     import onnx
 
     graph = onnx.load(str(path))
+    bring_along(graph.graph, held)
     unknown = sorted(set(_operators_without_onnx(graph.graph)))
     if unknown:  # tf2onnx leaves TensorFlow's own operators where it knows no others
         more = f" and {len(unknown) - _MOST_OPERATORS} more" if len(unknown) > _MOST_OPERATORS else ""

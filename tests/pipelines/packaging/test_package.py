@@ -326,6 +326,21 @@ class TestPackage:
             onnx_outputs(package / "model.onnx", arrays["inputs"], data.facts), arrays["outputs"], atol=1e-5
         )
 
+    def test_what_a_layer_holds_beside_its_weights_is_in_the_graph(
+        self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path
+    ) -> None:
+        import onnx
+
+        asked, expected = asked_of_own(ask, config, data, "adapted", tmp_path / "package")
+
+        assert judge(asked).measured is not None
+        arrays = golden(tmp_path / "package")
+        graph = tmp_path / "package" / "model.onnx"
+        assert len(onnx.load(str(graph)).graph.input) == 1
+        np.testing.assert_allclose(
+            onnx_outputs(graph, arrays["inputs"], data.facts), expected(arrays["inputs"]), atol=1e-5
+        )
+
     def test_a_model_of_own_layers_that_onnx_cannot_hold_could_be_served_by_nobody(
         self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path
     ) -> None:

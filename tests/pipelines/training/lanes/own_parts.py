@@ -168,6 +168,25 @@ def gates(inputs: InputFacts, head: Head) -> keras.Model:
     return keras.Model(first, last(layers.Dense(6, bent)(flow)))
 
 
+def adapted(inputs: InputFacts, head: Head) -> keras.Model:
+    """Knows means and spreads that it keeps as tensors beside its weights."""
+    first, last = _ends(inputs, head)
+    known = layers.Normalization()
+    known.adapt(np.random.default_rng(0).normal(3.0, 2.0, (50, *inputs.shape)))
+    flow = layers.Dense(6, bent)(layers.Flatten()(Places()(known(first))))
+    return keras.Model(first, last(flow))
+
+
+class Places(layers.Layer):  # type: ignore[misc]
+    """Adds to each row where it stands, by a table that is no weight."""
+
+    def build(self, shape: Any) -> None:
+        self.table = tf.constant(np.linspace(0.0, 1.0, shape[1], dtype=np.float32)[:, np.newaxis])
+
+    def call(self, x: Any) -> Any:
+        return x + tf.cast(self.table, x.dtype)
+
+
 def truncating(inputs: InputFacts, head: Head) -> keras.Model:
     first, last = _ends(inputs, head)
     return keras.Model(first, last(Truncating()(layers.Flatten()(layers.Rescaling(1 / 256)(first)))))
