@@ -62,9 +62,8 @@ class FitTrainer:
             config = TrainingConfig.model_validate(spec.config)
             data = open_prepared(Path(spec.data))
             fed = Feed(config, data, *data.read(), self._data_bytes)
-            build = partial(build_model, config, data.facts, fed.steps)
-            model = build()
-            prove_reloadable(model, config.model, fed, build)
+            model = build_model(config, data.facts, fed.steps)
+            prove_reloadable(model, config.model, fed, partial(build_model, in_32_bits(config), data.facts, fed.steps))
             facts, summary = facts_of(model.count_params(), fed, trainer), summary_of(model)
         if not attempt.begin(model, fed, facts, summary):
             return Outcome(paused=True)
@@ -99,3 +98,8 @@ def build_model(config: TrainingConfig, facts: InputFacts, steps_per_epoch: int)
     if not goal.loss.portable:  # a file that named it could be loaded only where the user's code is
         model.get_compile_config = lambda: None
     return model
+
+
+def in_32_bits(config: TrainingConfig) -> TrainingConfig:
+    """The same training in full precision, which is what its model is judged and served in."""
+    return config.model_copy(update={"precision": "float32"})

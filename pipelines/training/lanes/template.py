@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.recipe.config import TrainingConfig
 from pipelines.training.attempt import summary_of
 from pipelines.training.feeding import Feed, Held
-from pipelines.training.fit import build_model
+from pipelines.training.fit import build_model, in_32_bits
 from pipelines.training.lanes.drawing import undisturbed
 from pipelines.training.lanes.grouping import Group
 from pipelines.training.lanes.initial import record
@@ -79,7 +79,7 @@ class Template:
             if replay is None:
                 raise NotLaneable("the model is not built in the same way for every seed")
             self._replay = replay
-            prove_reloadable(self.model, config.model, fed, partial(build, config.seed))
+            prove_reloadable(self.model, config.model, fed, partial(build_model, in_32_bits(config), facts, steps))
         else:
             with undisturbed(), fresh_names():
                 self.model = build(config.seed)
