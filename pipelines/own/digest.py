@@ -51,8 +51,20 @@ def own_code(config: Any) -> dict[str, str]:
     Args:
         config: A recipe or a training config, as plain JSON types.
     """
+    return dict(sorted((module, hashlib.sha256(text).hexdigest()) for module, text, _ in _texts(config)))
+
+
+def libraries(config: Any) -> set[str]:
+    """Top-level names of all that the user's own code which a config uses imports, and that is no code of theirs."""
+    texts = list(_texts(config))
+    return {name.partition(".")[0] for _, _, imported in texts for name in imported} - {
+        module.partition(".")[0] for module, _, _ in texts
+    }
+
+
+def _texts(config: Any) -> Iterator[tuple[str, bytes, list[str]]]:
+    """The modules that `own_code` speaks of, with their texts and what they import."""
     waiting = list(named_in(config))
-    found: dict[str, str] = {}
     seen: set[str] = set()
     while waiting:
         module = waiting.pop()
@@ -69,9 +81,9 @@ def own_code(config: Any) -> dict[str, str]:
             tree = ast.parse(text)
         except (OSError, SyntaxError, ValueError):
             continue  # who calls it says so
-        found[module] = hashlib.sha256(text).hexdigest()
-        waiting.extend(_imported(tree, module, is_package=path.name == "__init__.py"))
-    return dict(sorted(found.items()))
+        imported = list(_imported(tree, module, is_package=path.name == "__init__.py"))
+        waiting.extend(imported)
+        yield module, text, imported
 
 
 def code_tags(modules: Mapping[str, str]) -> dict[str, str]:
@@ -81,6 +93,12 @@ def code_tags(modules: Mapping[str, str]) -> dict[str, str]:
     whole = hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
     listed = json.dumps({module: digest[:_SHORT] for module, digest in modules.items()})
     return {CODE_SHA256_TAG: whole, **({CODE_TAG: listed} if len(listed) <= _MOST_TAG else {})}
+
+
+def code_in(tags: Mapping[str, str]) -> dict[str, str]:
+    """What `code_tags` has put into a run's tags: the beginnings of the digests by module, where there was room."""
+    listed: dict[str, str] = json.loads(tags.get(CODE_TAG) or "{}")
+    return listed
 
 
 def other_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

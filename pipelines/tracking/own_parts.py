@@ -9,9 +9,11 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from pipelines.own.code import source_of
-from pipelines.own.digest import own_code
+from pipelines.own.digest import libraries, own_code
 from pipelines.tracking import own_parts_loader
 
+_SAID = {"keras", "mlflow", "numpy", "tensorflow", "pipelines"}
+"""What is named for every model, whatever distribution it comes of here; and Regatta, which no layer needs."""
 CODE = "code"
 """The folder of an MLflow model that MLflow puts on Python's path before it loads the model."""
 
@@ -44,8 +46,9 @@ def carry(own: Mapping[str, str], folder: Path) -> None:
 
 
 def requirements(own: Mapping[str, str]) -> list[str]:
-    """The installed packages in which parts of a model are, as pip takes them."""
-    carried = own_code(list(own.values()))
-    named = {place.partition(":")[0] for place in own.values()} - carried.keys()
-    packages = {package for module in named for package in packages_distributions().get(module.split(".")[0], ())}
+    """The installed packages in which parts of a model are, and which those that go along import, as pip takes them."""
+    places = list(own.values())
+    named = {place.partition(":")[0].split(".")[0] for place in places if not own_code(place)} | libraries(places)
+    known = packages_distributions()
+    packages = {package for module in named - _SAID for package in known.get(module, ())}
     return [f"{package}=={version(package)}" for package in sorted(packages)]
