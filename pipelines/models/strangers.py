@@ -156,7 +156,7 @@ def _place_of_function(stranger: Stranger, reference: str) -> str:
     for module in dict.fromkeys([reference.partition(":")[0], *own_code({"function": reference})]):
         for name, value in list(vars(sys.modules[module]).items()) if module in sys.modules else ():
             if isinstance(value, FunctionType) and keras.saving.get_registered_name(value) == stranger.key:
-                found.setdefault(id(value), f"{module}:{name}")
+                found.setdefault(id(value), _home_of(value) or f"{module}:{name}")
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
@@ -164,6 +164,13 @@ def _place_of_function(stranger: Stranger, reference: str) -> str:
     if callable(getattr(keras.ops, stranger.key, None)):  # Keras names it in a file, and does not find it again
         return f"keras.ops:{stranger.key}"
     raise OwnCodeError(_nowhere(stranger, reference))
+
+
+def _home_of(function: FunctionType) -> str | None:
+    """Where it was defined; None where it is not to be found there, as one that a decorator made."""
+    home = sys.modules.get(function.__module__)
+    there = getattr(home, function.__name__, None) is function
+    return f"{function.__module__}:{function.__name__}" if there else None
 
 
 def _nowhere(stranger: Stranger, reference: str) -> str:

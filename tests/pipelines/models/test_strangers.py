@@ -104,7 +104,7 @@ def test_each_is_found_by_the_name_that_keras_knows_it_by(code: Path) -> None:
 
     assert found == {
         "Gate": "own_second:Gate",
-        "swish": "own_first:swish",
+        "swish": "own_second:swish",
         "own>steep": "own_first:very_steep",
         "far": "own_second:far",
         "sin": "keras.ops:sin",
