@@ -9,7 +9,7 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pipelines.errors import PromotionRefused, RegattaError
 from pipelines.executors.base import OneByOne
 from pipelines.inputs import InputFacts
 from pipelines.models.strangers import config_in
+from pipelines.own.digest import named_modules, other_code, own_code
 from pipelines.packaging.building import build_package, load_checkpoint, outputs_of
 from pipelines.packaging.forms import caller, onnx_runtime, scale_of, served_outputs
 from pipelines.packaging.package import form_of, served_file
@@ -102,6 +103,8 @@ def judge(request: JudgeRequest) -> Judged:
     folder = Path(request.user_folder) if request.user_folder else None
     test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256, task=config.task)
     own = config.model.own_parts(config_in(Path(request.checkpoint))) if config.model.own else {}
+    if not request.any_code:
+        _refuse_other_code(request, own)
     model = load_checkpoint(Path(request.checkpoint), own)
     mine = outputs_of(model, test.x)
     scores = score(task, mine, test.y)
@@ -139,6 +142,23 @@ def judge(request: JudgeRequest) -> Judged:
         form=form,
     )
     return Judged(measured, None if theirs is None else score(task, theirs, test.y))
+
+
+def _refuse_other_code(request: JudgeRequest, own: Mapping[str, str]) -> None:
+    """Other layers under the same names take the same weights, and are another model than the one that was trained.
+
+    Raises:
+        PromotionRefused: The modules of some of them, or what these import, have changed.
+    """
+    now = own_code(list(own.values()))
+    changed = [name for name in other_code(request.code, now) if name in request.code and name in now]
+    if changed:
+        raise PromotionRefused(
+            f"The code of trial {request.source['trial']}'s layers is another now ({named_modules(changed)}), so its "
+            f"checkpoint would be loaded as another model than was trained. Bring that code back as it was, or train "
+            f"with this one: regatta sweep … --fresh. Where what has changed is nothing that the layers compute, "
+            f"--force takes it."
+        )
 
 
 def latency_ms(package: Path, golden: Samples, facts: InputFacts) -> float:

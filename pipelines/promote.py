@@ -15,13 +15,15 @@ from pipelines.front import best_trials
 from pipelines.history import RunHistory, read_runs
 from pipelines.home import StudyFolder
 from pipelines.models import strangers
+from pipelines.own.digest import code_in
 from pipelines.promotion.judge import Judge
 from pipelines.promotion.outcome import Candidate, Promoted
 from pipelines.promotion.promoter import Promoter
 from pipelines.promotion.record import Record, experiment_of
 from pipelines.promotion.reigns import EVIDENCE_TAG
 from pipelines.promotion.seeds import Kept, Repeated, ranked, repeat
-from pipelines.recipe.config import SweepConfig
+from pipelines.recipe.config import SweepConfig, TrainingConfig
+from pipelines.recipe.kept import need_code
 from pipelines.records import StudyHistory, TrialHistory, TrialSpec
 from pipelines.tracking import make_tracker
 from pipelines.tracking.addresses import run_address, without_secrets
@@ -99,14 +101,15 @@ def promote_with(
         repeated = _repeated(trainer, study, best, by_number, told)
         best = ranked(best, repeated, study.config.objective.sense)
     candidates = [
-        Candidate(trial, checkpoint)
+        Candidate(trial, checkpoint, run.config, code_in(run.tags))
         for trial in best
-        if (checkpoint := _at_hand(study, by_number[trial.number])) is not None
+        if (checkpoint := _at_hand(study, run := by_number[trial.number])) is not None
     ]
     if not candidates or candidates[0].trial is not best[0]:
         raise NothingToPromote(f"Trial {best[0].number} has no checkpoint in the journal {study.folder.journal}.")
-    if study.config.model.own and any(strangers.in_file(candidate.checkpoint) for candidate in candidates):
-        study.facts.need_code("model")
+    for candidate in candidates:
+        if strangers.in_file(candidate.checkpoint):
+            need_code(TrainingConfig, candidate.config, f"study '{study.config.study}'", ("model",))
     record = Record(study.journal, study.config.study, study.facts.uid, study.run_id)
     registry = ModelRegistry(study.server)
     promoter = Promoter(study.config, study.data, registry, judge.ask, record, user_folder=study.user_folder)

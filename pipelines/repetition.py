@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.own.digest import CODE_TAG, named_modules, other_code
+from pipelines.own.digest import CODE_TAG, code_in, named_modules, other_code
 from pipelines.records import Failure, TrialState
 from pipelines.training.base import Best
 
@@ -170,7 +169,7 @@ class Repetition:
             then, now = self.recorded.tags.get(tag), self._tags.get(tag)
             if then is not None and now is not None and then != now:
                 yield text.format(now=now, then=then)
-        before, after = (json.loads(tags.get(CODE_TAG) or "{}") for tags in (self.recorded.tags, self._tags))
+        before, after = (code_in(tags) for tags in (self.recorded.tags, self._tags))
         # a sweep's trials are tagged with all code that its recipe names
         other = other_code({name: digest for name, digest in before.items() if name in after}, after) if before else []
         if other:

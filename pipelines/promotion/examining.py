@@ -47,12 +47,14 @@ class Examiner:
         passing = (each for each in examined if each.decision.promoted)
         return next(passing, examined[0]) if self._policy.against == "any" else examined[0]
 
-    def examine(self, candidates: Sequence[Candidate], rival: Rival, scratch: Path) -> list[Examined]:
-        """Has each candidate judged, once. Only the first one's trouble is everybody's."""
+    def examine(
+        self, candidates: Sequence[Candidate], rival: Rival, scratch: Path, *, any_code: bool = False
+    ) -> list[Examined]:
+        """Has each candidate judged, once, with its code or `any_code`. Only the first one's trouble is everybody's."""
         examined: list[Examined] = []
         for candidate in candidates:
             try:
-                examined.append(self._examine_one(candidate, rival, scratch))
+                examined.append(self._examine_one(candidate, rival, scratch, any_code))
             except (NothingToPromote, PromotionRefused) as trouble:
                 if candidate is candidates[0]:
                     raise
@@ -61,7 +63,7 @@ class Examiner:
                 break  # the others stay sealed
         return examined
 
-    def _examine_one(self, candidate: Candidate, rival: Rival, scratch: Path) -> Examined:
+    def _examine_one(self, candidate: Candidate, rival: Rival, scratch: Path, any_code: bool) -> Examined:
         trial = candidate.trial
         if not candidate.checkpoint.is_file():
             raise NothingToPromote(f"the checkpoint of trial {trial.number} is not kept any more")
@@ -71,7 +73,7 @@ class Examiner:
         judged = self._judge(
             JudgeRequest(
                 name=self._config.study,
-                config=self._config.training(),
+                config=candidate.config,
                 checkpoint=str(candidate.checkpoint),
                 data=str(self._data.folder),
                 user_folder=str(self._user_folder) if self._user_folder else None,
@@ -80,6 +82,8 @@ class Examiner:
                 package=str(package),
                 outputs=str(outputs),
                 parity=self._policy.parity,
+                code=candidate.code,
+                any_code=any_code,
             )
         )
         measured = judged.measured

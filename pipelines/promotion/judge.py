@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import HomeError, NothingToPromote, PromotionRefused
@@ -31,6 +31,8 @@ class JudgeRequest:
         package: Where its package goes; what a judge left there that died over it is replaced.
         outputs: File of what each model says of each sample, an npz; see `Answers`.
         parity: How far the outputs of the served form may be from the Keras model's.
+        code: Beginnings of the digests of the user's own code that it was trained with, by module.
+        any_code: Whether it may be loaded with other code.
     """
 
     name: str
@@ -43,6 +45,8 @@ class JudgeRequest:
     package: str
     outputs: str | None = None
     parity: float = PARITY
+    code: Mapping[str, str] = field(default_factory=dict)
+    any_code: bool = False
 
 
 @dataclass(frozen=True)

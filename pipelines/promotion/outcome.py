@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,19 @@ JUDGED_BY = "regatta.judged_by"
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best epoch of a trial, with its checkpoint on this disk."""
+    """The best epoch of a trial, with its checkpoint on this disk.
+
+    Attributes:
+        trial: The trial.
+        checkpoint: Of that epoch.
+        config: What it trained with.
+        code: Beginnings of the digests of the user's own code that it ran, by module; see `pipelines.own.digest`.
+    """
 
     trial: TrialHistory
     checkpoint: Path
+    config: Mapping[str, Any]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

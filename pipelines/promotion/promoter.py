@@ -104,7 +104,7 @@ class Promoter:
             with tempfile.TemporaryDirectory(prefix="regatta-promote-") as scratch:
                 theirs = Path(scratch) / "champion"
                 rival = fetch_rival(self._registry, rival, theirs, self._task, self._data, force=force)
-                examined = self._examiner.examine(candidates, rival, Path(scratch))
+                examined = self._examiner.examine(candidates, rival, Path(scratch), any_code=force)
                 chosen = self._examiner.chosen(examined)
                 same = chosen.comparison is not None and chosen.comparison.same
                 twin = same and rival.package is not None and are_twins(chosen.package, rival.package)

@@ -50,11 +50,13 @@ def make(inputs, head, width):
 RECIPE = """
 study: gated
 dataset: digits
-model: {name: function, function: "my_code:make", arguments: {width: 16}}
+model: {name: dense, units: [16]}
 epochs: 4
 budget: {trials: 3}
 pruner: none
-search_space: {optimizer.learning_rate: {type: float, low: 3e-3, high: 1e-2}, model.arguments.width: [16, 24]}
+search_space:
+  optimizer.learning_rate: {type: float, low: 3e-3, high: 1e-2}
+  model: {function: {function: "my_code:make", arguments: {width: 16}}}
 """
 ELSEWHERE = """
 import sys

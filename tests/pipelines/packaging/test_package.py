@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ from pipelines.checkpoints import sha256_of
 from pipelines.datasets.base import Samples
 from pipelines.datasets.prepared import PreparedData
 from pipelines.datasets.sealed import open_sealed
-from pipelines.errors import DataError
+from pipelines.errors import DataError, PromotionRefused
 from pipelines.judging import GOLDEN_SAMPLES, JudgeWorker, golden_samples, judge
 from pipelines.models.function import FunctionModel
+from pipelines.own.digest import own_code
 from pipelines.packaging.forms import onnx_outputs
 from pipelines.packaging.package import damage, read_contract
 from pipelines.packaging.scoring import score
@@ -325,6 +327,18 @@ class TestPackage:
         np.testing.assert_allclose(
             onnx_outputs(package / "model.onnx", arrays["inputs"], data.facts), arrays["outputs"], atol=1e-5
         )
+
+    def test_layers_whose_code_is_another_than_was_trained_are_refused_unless_somebody_forces_them(
+        self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path
+    ) -> None:
+        asked, _ = asked_of_own(ask, config, data, "gates", tmp_path / "package")
+        trained = own_code([f"{OWN_PARTS}:Gate"])[OWN_PARTS]
+        other = replace(asked, code={OWN_PARTS: "0" * 12, "elsewhere": "1" * 12})
+
+        with pytest.raises(PromotionRefused, match=f"code of trial 7's layers is another now \\({OWN_PARTS}\\), so"):
+            judge(other)
+        assert judge(replace(other, code={OWN_PARTS: trained[:12]})).measured is not None
+        assert judge(replace(other, any_code=True)).measured is not None
 
     def test_what_a_layer_holds_beside_its_weights_is_in_the_graph(
         self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path

@@ -108,7 +108,9 @@ class Bench:
     def candidate(self, accuracy: float | str, number: int = 0, value: float = 0.25) -> Candidate:
         path = self.root / f"{number}-{accuracy}.keras"
         path.write_text(str(accuracy))
-        return Candidate(replace(trial(number, value), run_id=self.run_of(number)), path)
+        return Candidate(
+            replace(trial(number, value), run_id=self.run_of(number)), path, {"seed": number}, {"own": str(number)}
+        )
 
     def run_of(self, number: int) -> str:
         """The server's id of a trial's run."""

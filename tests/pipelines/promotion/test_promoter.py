@@ -131,6 +131,14 @@ def test_without_confidence_any_gain_is_enough(bench: Bench) -> None:
     assert bench.promote(bench.candidate(0.901, 1)).alias == "champion"
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_each_is_judged_with_what_it_trained_with_and_with_other_code_by_force_alone(bench: Bench, force: bool) -> None:
+    bench.promote(bench.candidate(0.9, 3), force=force)
+
+    (request,) = bench.requests
+    assert (request.config, request.code, request.any_code) == ({"seed": 3}, {"own": "3"}, force)
+
+
 def test_force_makes_it_the_champion_all_the_same_and_everything_says_so(bench: Bench) -> None:
     bench.promote(bench.candidate(0.9))
 
