@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from services.tracking_server.bulk_forms import PROTOCOL
 from tests.sites import made_site
 
 pytestmark = pytest.mark.end_to_end
@@ -79,7 +80,7 @@ def test_a_page_from_elsewhere_cannot_change_anything(address: str) -> None:
 @pytest.mark.parametrize("name", ["runs", "checkpoints", "files"])
 def test_the_bulk_door_is_guarded_as_mlflows_calls_are(address: str, name: str) -> None:
     _, _, content = ask(address, "GET", "/api/2.0/mlflow/regatta/records")
-    assert json.loads(content)["protocol"] == 1
+    assert json.loads(content)["protocol"] == PROTOCOL
     path, form = f"/api/2.0/mlflow/regatta/{name}", json.dumps({name: []}).encode() + b"\n"
 
     for turned_away in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from services import env_file
+from services.tracking_server.bulk_forms import PROTOCOL
 from tests.sites import Site
 from tests.stack.composed import PROJECT, Composition, docker, ports_of
 
@@ -120,7 +121,7 @@ def test_the_model_server_adds_less_than_300_mb_to_its_base(stack: Composition, 
 
 
 def test_the_tracking_server_has_its_bulk_door_open_and_knows_its_names(stack: Composition) -> None:
-    assert get(f"{stack.server}/api/2.0/mlflow/regatta/records")["protocol"] == 1
+    assert get(f"{stack.server}/api/2.0/mlflow/regatta/records")["protocol"] == PROTOCOL
 
     asked = (
         "import urllib.request, sys\n"
@@ -232,7 +233,9 @@ def test_one_variable_switches_the_login_on_for_servers_and_clients(stack: Compo
         for address in (records, f"{stack.server}/api/2.0/mlflow/experiments/search?max_results=1", stack.server):
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 get(address)
-        assert get(records, authorization=basic("admin", stack.secrets["MLFLOW_ADMIN_PASSWORD"]))["protocol"] == 1
+        assert (
+            get(records, authorization=basic("admin", stack.secrets["MLFLOW_ADMIN_PASSWORD"]))["protocol"] == PROTOCOL
+        )
         somebody = json.dumps({"username": "somebody", "password": "long-enough-to-be-one"}).encode()
         admin = {"authorization": basic("admin", stack.secrets["MLFLOW_ADMIN_PASSWORD"])}
         get(f"{stack.server}/api/2.0/mlflow/users/create", somebody, content_type="application/json", **admin)
