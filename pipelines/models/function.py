@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pipelines.computing import HALF
 from pipelines.inputs import InputFacts
 from pipelines.models.base import ModelSpec
-from pipelines.models.strangers import places, unloadable
+from pipelines.models.strangers import is_keras, places, unloadable
 from pipelines.models.unsaved import namesakes, why_unsaved
 from pipelines.own.calls import accepted, called_with
 from pipelines.own.code import Arguments, OwnCodeError, Reference, load
@@ -91,6 +91,9 @@ def _wrong_with(model: Any, inputs: InputFacts, head: Head, reference: str) -> s
     if not isinstance(model, keras.Model):
         return f"must be a keras.Model, got {_a(model)}"
     begin = f"begin with keras.Input({inputs.shape})"
+    if not getattr(model, "inputs", None) and not is_keras(type(model).__module__):
+        name = type(model).__name__
+        return f"has no input yet: take x = keras.Input({inputs.shape}), and return keras.Model(x, {name}(…)(x))"
     if not getattr(model, "inputs", None):
         return f"has no input yet: {begin}, and make it with keras.Sequential or keras.Model(input, output)"
     if len(model.inputs) != 1 or len(model.outputs) != 1:

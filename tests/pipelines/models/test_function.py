@@ -99,6 +99,7 @@ def test_it_may_use_everything_of_keras(keras: Any, write: Write) -> None:
         ("L.Dense(3)", r"returned must be a keras.Model, got nothing \(does it return the model\?\)"),
         ("return L.Dense(3)", "must be a keras.Model, got one of Dense"),
         (f"return keras.Sequential([L.Flatten(), {END}])", r"has no input yet: begin with keras.Input\(\(8, 8\)\)"),
+        ("return Body(3)", r"has no input yet: take x = keras.Input\(\(8, 8\)\), and return keras.Model\(x, Body\("),
         (f"x = keras.Input((64,)); return keras.Model(x, {END}(x))",
          r"takes \(n, 64\), and a batch of raw samples is \(n, 8, 8\): begin with keras.Input\(\(8, 8\)\)"),
         (f"x = keras.Input((8, 8), batch_size=32); return keras.Model(x, {END}(L.Flatten()(x)))",

@@ -43,6 +43,7 @@ def parity(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Parity:
 def any_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that a recipe may not name, such as one for batches of one size, as well."""
     monkeypatch.setattr("pipelines.models.function._wrong_with", lambda *about: None)
+    monkeypatch.setattr("pipelines.training.reloading._SAMPLES", 16)  # which is that size
 
 
 @pytest.mark.usefixtures("any_model")
