@@ -177,6 +177,12 @@ def adapted(inputs: InputFacts, head: Head) -> keras.Model:
     return keras.Model(first, last(flow))
 
 
+def placed(inputs: InputFacts, head: Head) -> keras.Model:
+    first, last = _ends(inputs, head)
+    return keras.Model(first, last(layers.Flatten()(Places()(layers.Rescaling(1 / 256)(first)))))
+
+
+@keras.saving.register_keras_serializable("own_parts")
 class Places(layers.Layer):  # type: ignore[misc]
     """Adds to each row where it stands, by a table that is no weight."""
 

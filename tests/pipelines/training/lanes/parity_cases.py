@@ -282,7 +282,7 @@ MODELS: Cases = {
     ),
     **{
         f"own model of {name}": {"model": own_model(name)}
-        for name in ("branches", "normalisations", "noises", "convolutions", "gates", "adapted")
+        for name in ("branches", "normalisations", "noises", "convolutions", "gates", "placed")
     },
     "points with features": {
         "dataset": {"name": "spiral", "samples": 300, "noise": 0.1},

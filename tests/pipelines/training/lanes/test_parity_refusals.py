@@ -21,6 +21,7 @@ REFUSED: dict[str, tuple[Config, str]] = {
     ),
     "sparse gradients": ({"model": own_model("words")}, "gradients of the layer 'embedding' are sparse"),
     "weights from NumPy": ({"model": own_model("numpy_weights")}, "not built in the same way for every seed"),
+    "what it was adapted to": ({"model": own_model("adapted")}, "not built in the same way for every seed"),
     "a variable of its own": ({"model": own_model("counting")}, "no program could be made of it"),
     "TensorFlow's own stream": ({"model": own_model("shaking")}, "whose state all lanes would share"),
     "draws that XLA has otherwise": ({"model": own_model("truncating")}, "draws other numbers where XLA compiles it"),
