@@ -100,11 +100,10 @@ def judge(request: JudgeRequest) -> Judged:
     spec = config.dataset
     data = open_prepared(Path(request.data))
     task = config.goal(data.facts).task
+    own = config.model.own_parts(config_in(Path(request.checkpoint))) if config.model.own else {}
+    changed = _changed_code(request, own)
     folder = Path(request.user_folder) if request.user_folder else None
     test = open_sealed(spec, folder, sha256=data.sha256, split_sha256=data.split_sha256, task=config.task)
-    own = config.model.own_parts(config_in(Path(request.checkpoint))) if config.model.own else {}
-    if not request.any_code:
-        _refuse_other_code(request, own)
     model = load_checkpoint(Path(request.checkpoint), own)
     mine = outputs_of(model, test.x)
     scores = score(task, mine, test.y)
@@ -141,24 +140,27 @@ def judge(request: JudgeRequest) -> Judged:
         allowed=request.parity * scale_of(expected),
         form=form,
     )
-    return Judged(measured, None if theirs is None else score(task, theirs, test.y))
+    return Judged(measured, None if theirs is None else score(task, theirs, test.y), changed=changed)
 
 
-def _refuse_other_code(request: JudgeRequest, own: Mapping[str, str]) -> None:
-    """Other layers under the same names take the same weights, and are another model than the one that was trained.
+def _changed_code(request: JudgeRequest, own: Mapping[str, str]) -> tuple[str, ...]:
+    """The modules of own layers that are others than the trial ran.
+
+    Other layers under the same names take the same weights, and are another model than the one that was trained.
 
     Raises:
-        PromotionRefused: The modules of some of them, or what these import, have changed.
+        PromotionRefused: There are some, and the request does not take them.
     """
     now = own_code(list(own.values()))
     changed = [name for name in other_code(request.code, now) if name in request.code and name in now]
-    if changed:
+    if changed and not request.any_code:
         raise PromotionRefused(
             f"The code of trial {request.source['trial']}'s layers is another now ({named_modules(changed)}), so its "
             f"checkpoint would be loaded as another model than was trained. Bring that code back as it was, or train "
             f"with this one: regatta sweep … --fresh. Where what has changed is nothing that the layers compute, "
             f"--force takes it."
         )
+    return tuple(changed)
 
 
 def latency_ms(package: Path, golden: Samples, facts: InputFacts) -> float:

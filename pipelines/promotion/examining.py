@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.checkpoints import sha256_of
 from pipelines.datasets.prepared import PreparedData
 from pipelines.errors import NothingToPromote, PromotionRefused
+from pipelines.own.digest import named_modules
 from pipelines.promotion.comparison import Comparison, compare
 from pipelines.promotion.judge import Answers, Judged, JudgeRequest
 from pipelines.promotion.meeting import Rival
@@ -91,7 +92,13 @@ class Examiner:
         comparison = self._compare(outputs) if rival.package is not None else None
         decision = decide(measured, comparison, self._policy, rival=rival.called, obstacle=rival.obstacle)
         vacant = rival.gone or rival.version is None
-        decision = replace(decision, reason="; ".join([decision.reason, *rival.caveats(self._data)]), vacant=vacant)
+        caveats = rival.caveats(self._data)
+        if judged.changed:
+            caveats = [
+                *caveats,
+                f"its layers' code is not what it trained with ({named_modules(list(judged.changed))})",
+            ]
+        decision = replace(decision, reason="; ".join([decision.reason, *caveats]), vacant=vacant)
         return Examined(candidate, digest, package, outputs, measured, judged.champion_scores, comparison, decision)
 
     def _compare(self, outputs: Path) -> Comparison:

@@ -60,6 +60,7 @@ class Judged:
         traceback: Of the error, where it is one that nobody foresaw.
         refused: Whether the error is a rule of the recipe that the candidate breaks.
         full: Whether the error is a full disk, which is nothing about the candidate.
+        changed: Modules of the candidate's own layers that are others than it trained with.
     """
 
     measured: Measured | None = None
@@ -68,6 +69,7 @@ class Judged:
     traceback: str | None = None
     refused: bool = False
     full: bool = False
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -338,7 +338,8 @@ class TestPackage:
         with pytest.raises(PromotionRefused, match=f"code of trial 7's layers is another now \\({OWN_PARTS}\\), so"):
             judge(other)
         assert judge(replace(other, code={OWN_PARTS: trained[:12]})).measured is not None
-        assert judge(replace(other, any_code=True)).measured is not None
+        forced = judge(replace(other, any_code=True))
+        assert (forced.measured is not None, forced.changed) == (True, (OWN_PARTS,))
 
     def test_what_a_layer_holds_beside_its_weights_is_in_the_graph(
         self, keras: Any, ask: Request, config: SweepConfig, data: PreparedData, tmp_path: Path

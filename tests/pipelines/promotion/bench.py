@@ -70,6 +70,7 @@ class Bench:
         self.labels = list("0123456789")
         self.unjudgeable: dict[int, str] = {}
         self.latency_ms = 0.1
+        self.changed: tuple[str, ...] = ()
         self.dataset = {"sha256": "d" * 64, "split_sha256": "5" * 64}
         self.journal = Journal(root / "study" / "journal.jsonl")
         self.run_ids: dict[str, str] = {}
@@ -103,7 +104,8 @@ class Bench:
         measured = Measured(
             score(Task.MULTICLASS, mine, TRUTH), bytes=2000, latency_ms=self.latency_ms, parity=1e-7, allowed=1e-4
         )
-        return Judged(measured, None if theirs is None else score(Task.MULTICLASS, theirs, TRUTH))
+        scores = None if theirs is None else score(Task.MULTICLASS, theirs, TRUTH)
+        return Judged(measured, scores, changed=self.changed)
 
     def candidate(self, accuracy: float | str, number: int = 0, value: float = 0.25) -> Candidate:
         path = self.root / f"{number}-{accuracy}.keras"

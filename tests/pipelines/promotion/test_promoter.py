@@ -139,6 +139,16 @@ def test_each_is_judged_with_what_it_trained_with_and_with_other_code_by_force_a
     assert (request.config, request.code, request.any_code) == ({"seed": 3}, {"own": "3"}, force)
 
 
+def test_a_version_whose_layers_have_other_code_than_it_trained_with_says_so(bench: Bench) -> None:
+    bench.changed = ("gates", "helpers")
+
+    promoted = bench.promote(bench.candidate(0.9), force=True)
+
+    told = "its layers' code is not what it trained with (gates, helpers)"
+    assert told in promoted.sentence()
+    assert told in bench.tags("1")["regatta.decision"]
+
+
 def test_force_makes_it_the_champion_all_the_same_and_everything_says_so(bench: Bench) -> None:
     bench.promote(bench.candidate(0.9))
 
