@@ -25,6 +25,13 @@ class PrunerSpec(Spec):
         """Why it does not go with trials of so many epochs: what is wrong, by name of the field."""
         return {}
 
+    def idles(self, epochs: int, trials: int) -> str | None:
+        """Why it will stop no trial of a sweep of so many, as a sentence without its subject; None where it may.
+
+        It is asked of what somebody has chosen: where a default has this effect, the sweep is a short one.
+        """
+        return None
+
     def build(self, epochs: int) -> optuna.pruners.BasePruner:
         """The Optuna pruner, built without Optuna's warnings of what is new in it.
 
@@ -63,3 +70,11 @@ class ComparingSpec(PrunerSpec):
     """Epochs between two looks."""
     n_min_trials: int = Field(1, ge=1)
     """Trials that must have reached an epoch before anyone is judged there."""
+
+    def idles(self, epochs: int, trials: int) -> str | None:
+        """See `PrunerSpec.idles`."""
+        for name, whole, what in (("n_warmup_steps", epochs, "epochs"), ("n_startup_trials", trials, "trials")):
+            waits = getattr(self, name)
+            if waits >= whole and waits != type(self).model_fields[name].default:
+                return f"waits for {waits} {what} ({name}), and there are {whole}"
+        return None

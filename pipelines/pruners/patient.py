@@ -43,6 +43,12 @@ class PatientPruner(PrunerSpec):
         found = {} if wrapped is None else wrapped.misfits(epochs)
         return {f"wrapped_pruner.{field}": message for field, message in found.items()}
 
+    def idles(self, epochs: int, trials: int) -> str | None:
+        """See `PrunerSpec.idles`."""
+        if self.patience >= epochs:
+            return f"waits for {self.patience} epochs without an improvement (patience), and there are {epochs}"
+        return None if self.wrapped_pruner is None else self.wrapped_pruner.idles(epochs, trials)
+
     def make(self, epochs: int) -> optuna.pruners.BasePruner:
         """The Optuna pruner."""
         import optuna

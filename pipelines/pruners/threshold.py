@@ -33,6 +33,11 @@ class ThresholdPruner(PrunerSpec):
             raise ValueError(f"lower must not be above upper, got lower {self.lower:g} and upper {self.upper:g}")
         return self
 
+    def idles(self, epochs: int, trials: int) -> str | None:
+        """See `PrunerSpec.idles`."""
+        late = self.n_warmup_steps >= epochs
+        return f"waits for {self.n_warmup_steps} epochs (n_warmup_steps), and there are {epochs}" if late else None
+
     def make(self, epochs: int) -> optuna.pruners.BasePruner:
         """The Optuna pruner."""
         import optuna

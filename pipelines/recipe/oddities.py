@@ -23,6 +23,9 @@ def oddities(config: SweepConfig) -> list[str]:
             f"Nothing varies but the seed: the recipe has no search_space, so its {config.budget.trials} trials are "
             "one training with other seeds."
         )
+    idle = None if "epochs" in config.search_space else config.pruner.idles(config.epochs, config.budget.trials)
+    if idle is not None:
+        said.append(f"No trial will be pruned: the pruner '{config.pruner.name}' {idle}.")
     for objective in config.objectives:
         if objective.metric in added_metrics(dict(config)):
             continue  # only its author knows which way it is better

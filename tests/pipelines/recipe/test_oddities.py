@@ -33,6 +33,36 @@ VARIES = {"search_space": {"batch_size": [8, 16]}}
             {**VARIES, "objective": ["val_loss", {"metric": "parameters", "direction": "maximize"}]},
             ["it will maximize parameters, of which less is better"],
         ),
+        (
+            {**VARIES, "epochs": 9, "pruner": {"name": "median", "n_warmup_steps": 9}},
+            ["No trial will be pruned: the pruner 'median' waits for 9 epochs (n_warmup_steps), and there are 9."],
+        ),
+        (
+            {
+                **VARIES,
+                "budget": {"trials": 6},
+                "pruner": {"name": "percentile", "percentile": 25, "n_startup_trials": 8},
+            },
+            ["the pruner 'percentile' waits for 8 trials (n_startup_trials), and there are 6."],
+        ),
+        (
+            {**VARIES, "epochs": 9, "pruner": {"name": "threshold", "upper": 3, "n_warmup_steps": 10}},
+            ["the pruner 'threshold' waits for 10 epochs"],
+        ),
+        (
+            {**VARIES, "epochs": 9, "pruner": {"name": "patient", "patience": 9}},
+            ["the pruner 'patient' waits for 9 epochs without an improvement (patience), and there are 9."],
+        ),
+        ({**VARIES, "epochs": 9, "pruner": {"name": "median", "n_warmup_steps": 8}}, []),
+        ({**VARIES, "epochs": 2, "budget": {"trials": 3}}, []),
+        (
+            {
+                "search_space": {"epochs": [9, 30]},
+                "epochs": 9,
+                "pruner": {"name": "median", "n_warmup_steps": 9},
+            },
+            [],
+        ),
     ],
 )
 def test_what_looks_like_a_slip_is_said(parts: dict[str, Any], words: list[str]) -> None:
